@@ -1,0 +1,207 @@
+//! Topics: made with explicit settings, checked before use.
+
+use super::config::MAX_RECORD_BYTES;
+use super::start::REQUEST_TIMEOUT;
+use super::{KafkaConfig, KafkaFault, Position, TopicPartition};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use std::time::Duration;
+
+/// Settings of a topic that is to be made.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    /// The topic's name.
+    pub name: String,
+    /// At least 1. One source always stays in one partition (unless it is spread).
+    pub partitions: i32,
+    /// Copies of each partition; None: the cluster's default.
+    pub replication: Option<i32>,
+    /// How long records are kept; None: the cluster's default.
+    pub retention: Option<Duration>,
+    /// Keep only the newest record of each key.
+    pub compacted: bool,
+}
+
+impl TopicSpec {
+    /// A topic for frames with the cluster's defaults for copies and retention.
+    pub fn frames(name: &str, partitions: i32) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions,
+            replication: None,
+            retention: None,
+            compacted: false,
+        }
+    }
+}
+
+/// What Kafka says of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+/// Requests about topics. Every call blocks.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+    reader: BaseConsumer,
+    servers: String,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin")
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// Connects; fails with [`KafkaFault::Unreachable`] if no node answers in time.
+    pub fn connect(config: &KafkaConfig) -> Result<Self, KafkaFault> {
+        let client = config
+            .client()
+            .create()
+            .map_err(KafkaFault::request("creating an admin client"))?;
+        let reader: BaseConsumer = config
+            .consumer()
+            .create()
+            .map_err(KafkaFault::request("creating a consumer"))?;
+        let servers = config.bootstrap_servers().to_owned();
+        if let Err(cause) = reader.fetch_metadata(Some("framelane-probe"), REQUEST_TIMEOUT) {
+            return Err(KafkaFault::Unreachable { servers, cause });
+        }
+        Ok(Self {
+            client,
+            reader,
+            servers,
+        })
+    }
+
+    /// The topic, or None if it does not exist.
+    pub fn topic(&self, name: &str) -> Result<Option<TopicInfo>, KafkaFault> {
+        let metadata = self
+            .reader
+            .fetch_metadata(Some(name), REQUEST_TIMEOUT)
+            .map_err(KafkaFault::request(format!("asking for topic {name}")))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        Ok(topic
+            .filter(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+            .map(|topic| TopicInfo {
+                name: name.to_owned(),
+                partitions: topic.partitions().len() as i32,
+            }))
+    }
+
+    /// The names of all topics that do not belong to Kafka itself.
+    pub fn topic_names(&self) -> Result<Vec<String>, KafkaFault> {
+        let metadata = self
+            .reader
+            .fetch_metadata(None, REQUEST_TIMEOUT)
+            .map_err(KafkaFault::request("listing topics"))?;
+        let names = metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name().to_owned());
+        Ok(names.filter(|name| !name.starts_with("__")).collect())
+    }
+
+    /// The partitions of a topic that must exist.
+    pub fn partitions(&self, name: &str) -> Result<Vec<TopicPartition>, KafkaFault> {
+        let topic = self
+            .topic(name)?
+            .ok_or_else(|| KafkaFault::NoTopic(name.to_owned()))?;
+        Ok((0..topic.partitions)
+            .map(|partition| TopicPartition::new(name, partition))
+            .collect())
+    }
+
+    /// The topic, made with these settings unless it exists. Existing topics are left as they are.
+    pub fn ensure_topic(&self, spec: &TopicSpec) -> Result<TopicInfo, KafkaFault> {
+        if let Some(found) = self.topic(&spec.name)? {
+            return Ok(found);
+        }
+        let limit = MAX_RECORD_BYTES.to_string();
+        let retention = spec
+            .retention
+            .map(|retention| retention.as_millis().to_string());
+        let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
+        let mut topic = NewTopic::new(&spec.name, spec.partitions, replication)
+            .set("max.message.bytes", &limit)
+            // Times in records are capture times; a file may be older than the retention.
+            .set("message.timestamp.type", "CreateTime");
+        if let Some(retention) = &retention {
+            topic = topic.set("retention.ms", retention);
+        }
+        if spec.compacted {
+            topic = topic.set("cleanup.policy", "compact");
+        }
+        let doing = format!("creating topic {}", spec.name);
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT));
+        let outcome = futures::executor::block_on(self.client.create_topics([&topic], &options))
+            .map_err(KafkaFault::request(doing.clone()))?;
+        match outcome.into_iter().next() {
+            Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+                return Err(KafkaFault::Unfit(format!("{doing} failed: {code}")));
+            }
+            _ => {}
+        }
+        self.wait_for_topic(&spec.name)
+    }
+
+    /// A new topic's leaders are known to a node a moment after the request that made it.
+    fn wait_for_topic(&self, name: &str) -> Result<TopicInfo, KafkaFault> {
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
+        let tries = REQUEST_TIMEOUT.as_millis() / LOOK_AGAIN.as_millis();
+        for _ in 0..tries {
+            if let Some(topic) = self.topic(name)? {
+                return Ok(topic);
+            }
+            std::thread::sleep(LOOK_AGAIN); // Kafka offers no way to be told
+        }
+        Err(KafkaFault::NoTopic(name.to_owned()))
+    }
+
+    /// Refuses a topic whose records may not be as large as ours.
+    pub fn check_record_limit(&self, name: &str) -> Result<(), KafkaFault> {
+        const KEY: &str = "max.message.bytes";
+        let resource = [ResourceSpecifier::Topic(name)];
+        let request = self
+            .client
+            .describe_configs(&resource, &AdminOptions::new());
+        let described = futures::executor::block_on(request).map_err(KafkaFault::request(
+            format!("reading the settings of topic {name}"),
+        ))?;
+        let limit = described
+            .into_iter()
+            .filter_map(Result::ok)
+            .find_map(|resource| resource.get(KEY)?.value.clone()?.parse::<usize>().ok());
+        match limit {
+            Some(limit) if limit < MAX_RECORD_BYTES => Err(KafkaFault::Unfit(format!(
+                "topic {name} takes records of at most {limit} bytes, frames may have {MAX_RECORD_BYTES}: a large frame \
+                 would be refused half-way. Set {KEY}={MAX_RECORD_BYTES} on it, e.g. kafka-configs.sh \
+                 --bootstrap-server {} --alter --entity-type topics --entity-name {name} --add-config \
+                 {KEY}={MAX_RECORD_BYTES}",
+                self.servers
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first offset still kept and the offset after the newest record.
+    pub fn ends(&self, lane: &TopicPartition) -> Result<(i64, i64), KafkaFault> {
+        self.reader
+            .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
+            .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
+    }
+
+    /// The offset that a position means now.
+    pub fn offset_at(&self, lane: &TopicPartition, position: Position) -> Result<i64, KafkaFault> {
+        super::start::resolve_position(&self.reader, lane, position)
+    }
+}

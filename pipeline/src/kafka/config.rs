@@ -1,0 +1,160 @@
+//! Where Kafka is and how every client of ours is set up. Each number has its reason here.
+
+use super::KafkaFault;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use std::time::Duration;
+
+/// The largest record (key, headers and payload) that any part of Framelane writes or reads.
+///
+/// A 4K JPEG at high quality is 2-4 MB. Topic, node, producer, consumer and gRPC limits all derive from this one
+/// number, because a frame that passes one and not the next would be lost half-way.
+pub const MAX_RECORD_BYTES: usize = 8 << 20;
+
+/// Command-line options of everything that talks to Kafka.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Kafka")]
+pub struct KafkaArgs {
+    /// Addresses of the Kafka nodes, comma-separated
+    #[arg(
+        long,
+        env = "KAFKA_BOOTSTRAP_SERVERS",
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT,..."
+    )]
+    pub bootstrap_servers: String,
+}
+
+/// A validated way to reach Kafka.
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    bootstrap_servers: String,
+}
+
+impl TryFrom<KafkaArgs> for KafkaConfig {
+    type Error = KafkaFault;
+
+    fn try_from(args: KafkaArgs) -> Result<Self, KafkaFault> {
+        Self::new(&args.bootstrap_servers)
+    }
+}
+
+impl KafkaConfig {
+    /// Checks that every address has the form `host:port`.
+    pub fn new(bootstrap_servers: &str) -> Result<Self, KafkaFault> {
+        for address in bootstrap_servers.split(',') {
+            let port = address.trim().rsplit_once(':').map(|(_, port)| port);
+            if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+                return Err(KafkaFault::BadAddress(address.trim().to_owned()));
+            }
+        }
+        Ok(Self {
+            bootstrap_servers: bootstrap_servers.to_owned(),
+        })
+    }
+
+    /// The addresses, for messages and for child processes.
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
+    /// What every client has in common.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", "framelane")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+            // Small requests (heartbeats, commits, single frames) must not wait for more data to come.
+            .set("socket.nagle.disable", "true")
+            // A new topic, or a partition's new leader, is found within seconds rather than five minutes.
+            .set("topic.metadata.refresh.interval.ms", "10000")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// A consumer. Offsets are only ever committed by us; only committed transactions are seen.
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            // Start positions are always explicit. A position that retention has overtaken is reported, not skipped.
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
+            .set("fetch.max.bytes", (4 * MAX_RECORD_BYTES).to_string())
+            .set(
+                "receive.message.max.bytes",
+                (5 * MAX_RECORD_BYTES).to_string(),
+            )
+            // Prefetch per partition: enough to hide a fetch round trip at 100 KB a frame, small enough to count.
+            .set("queued.min.messages", "100")
+            .set("queued.max.messages.kbytes", "16384")
+            // The default of one second would stall a partition that long whenever its prefetch queue was full.
+            .set("fetch.queue.backoff.ms", "5");
+        config
+    }
+
+    /// A member of a consumer group.
+    ///
+    /// Classic protocol with cooperative-sticky assignment: partitions that stay are not disturbed by a rebalance.
+    pub(super) fn group_consumer(
+        &self,
+        group: &str,
+        instance: Option<&str>,
+        session_timeout: Duration,
+    ) -> ClientConfig {
+        let mut config = self.consumer();
+        config
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set(
+                "session.timeout.ms",
+                session_timeout.as_millis().to_string(),
+            )
+            .set(
+                "heartbeat.interval.ms",
+                (session_timeout.as_millis() / 4).to_string(),
+            )
+            .set("max.poll.interval.ms", "300000");
+        if let Some(instance) = instance {
+            config.set("group.instance.id", instance);
+        }
+        config
+    }
+
+    /// A producer whose retries neither double nor reorder records.
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "none") // JPEG and PNG do not compress
+            // The Java clients' partitioner, so that any tool finds the partition of a source id.
+            .set("partitioner", "murmur2_random")
+            // Frames are large: waiting to batch them only adds latency.
+            .set("linger.ms", "0")
+            .set("queue.buffering.max.kbytes", "131072")
+            .set("batch.size", (2 << 20).to_string());
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_a_port() {
+        assert!(KafkaConfig::new("localhost:9092,[::1]:9093").is_ok());
+        for bad in ["localhost", "localhost:", "a:1,b", ""] {
+            assert!(KafkaConfig::new(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Single records by offset, read in step: asking for growing offsets costs one sequential read.
+
+use super::start::{Position, resolve_position};
+use super::{Incoming, KafkaConfig, KafkaFault, TopicPartition};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use std::time::{Duration, Instant};
+
+/// Reading on is cheaper than a new fetch up to about one prefetch queue.
+const READ_ON_OFFSETS: i64 = 200;
+const FIND_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a record cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// Retention or compaction removed it, or it never was committed.
+    #[error("{lane} has no record at offset {offset} (any more)")]
+    Expired {
+        /// The partition.
+        lane: TopicPartition,
+        /// The offset asked for.
+        offset: i64,
+    },
+    /// Kafka could not be asked; trying again may help.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+}
+
+/// A reader of one partition, positioned by the records asked for. Every call blocks.
+pub struct Lookup {
+    consumer: BaseConsumer,
+    lane: TopicPartition,
+    /// The next offset that polling would give; None before the first call.
+    position: Option<i64>,
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup")
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lookup {
+    /// A reader of one partition, without a group.
+    pub fn open(config: &KafkaConfig, lane: TopicPartition) -> Result<Self, KafkaFault> {
+        let mut client = config.consumer();
+        client.set(
+            "group.id",
+            format!("framelane-lookup-{:016x}", rand::random::<u64>()),
+        );
+        let consumer = client
+            .create()
+            .map_err(KafkaFault::request(format!("creating a reader of {lane}")))?;
+        Ok(Self {
+            consumer,
+            lane,
+            position: None,
+        })
+    }
+
+    /// The record at exactly this offset.
+    pub fn read(&mut self, offset: i64) -> Result<Incoming, LookupError> {
+        match self.position {
+            Some(position) if (position..position + READ_ON_OFFSETS).contains(&offset) => {}
+            _ => self.jump(offset)?,
+        }
+        let expired = || LookupError::Expired {
+            lane: self.lane.clone(),
+            offset,
+        };
+        let start = Instant::now();
+        while start.elapsed() < FIND_TIMEOUT {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => {
+                    self.position = Some(message.offset() + 1);
+                    if message.offset() == offset {
+                        return Ok(Incoming::copy_of(&message, self.lane.clone()));
+                    }
+                    if message.offset() > offset {
+                        return Err(expired());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    let (_, high) = self.ends()?;
+                    // Open transactions hold the end back for a moment; beyond the end there is nothing to wait for.
+                    if offset >= high {
+                        return Err(expired());
+                    }
+                }
+                Some(Err(cause)) => {
+                    self.position = None;
+                    if offset < self.ends()?.0 {
+                        return Err(expired());
+                    }
+                    return Err(KafkaFault::Read {
+                        lane: self.lane.clone(),
+                        cause,
+                    }
+                    .into());
+                }
+            }
+        }
+        self.position = None;
+        Err(KafkaFault::Unfit(format!(
+            "{} did not give the record at offset {offset} within {FIND_TIMEOUT:?}",
+            self.lane
+        ))
+        .into())
+    }
+
+    fn jump(&mut self, offset: i64) -> Result<(), LookupError> {
+        if offset < resolve_position(&self.consumer, &self.lane, Position::Earliest)? {
+            return Err(LookupError::Expired {
+                lane: self.lane.clone(),
+                offset,
+            });
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(
+            &self.lane.topic,
+            self.lane.partition,
+            Offset::Offset(offset),
+        )
+        .and_then(|()| self.consumer.assign(&list))
+        .map_err(KafkaFault::request(format!(
+            "going to offset {offset} of {}",
+            self.lane
+        )))?;
+        self.position = Some(offset);
+        Ok(())
+    }
+
+    fn ends(&self) -> Result<(i64, i64), KafkaFault> {
+        self.consumer
+            .fetch_watermarks(&self.lane.topic, self.lane.partition, FIND_TIMEOUT)
+            .map_err(KafkaFault::request(format!(
+                "reading the ends of {}",
+                self.lane
+            )))
+    }
+}

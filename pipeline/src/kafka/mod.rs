@@ -1,0 +1,32 @@
+//! Kafka, as Framelane uses it. The only module that names `rdkafka`.
+//!
+//! ```text
+//! Feed    group or fixed partitions -> one thread per partition -> bounded events
+//! Writer  idempotent records, each with a delivery receipt          (at-least-once)
+//! TransactionalWriter  records + consumed offsets, all or none      (exactly-once)
+//! Admin   topics, watermarks, limits          Lookup  single records by offset
+//! ```
+//! All calls of this module that talk to Kafka block; callers keep them off the async runtime.
+
+mod admin;
+mod config;
+mod error;
+mod feed;
+mod gate;
+mod intake;
+mod lookup;
+mod record;
+mod start;
+mod transaction;
+mod writer;
+
+pub use admin::{Admin, TopicInfo, TopicSpec};
+pub use config::{KafkaArgs, KafkaConfig, MAX_RECORD_BYTES};
+pub use error::KafkaFault;
+pub use feed::{Feed, FeedControl, FeedEvent, GroupMember, Lane, Membership};
+pub use gate::LaneBounds;
+pub use lookup::{Lookup, LookupError};
+pub use record::{Incoming, Outgoing, TopicPartition};
+pub use start::{Position, StartPolicy};
+pub use transaction::{GroupStamp, TransactionFault, TransactionalWriter};
+pub use writer::{Delivered, Receipt, Writer};

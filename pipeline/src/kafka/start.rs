@@ -1,0 +1,158 @@
+//! Where reading begins.
+
+use super::{KafkaFault, TopicPartition};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A place in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// The oldest record that Kafka still has.
+    Earliest,
+    /// After the newest record.
+    Latest,
+    /// The record with this offset, or the next one there is.
+    Offset(i64),
+    /// The first record captured at or after this time, milliseconds since the Unix epoch.
+    Time(i64),
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let forms =
+            "expected earliest, latest, offset:N or time:RFC3339 (e.g. time:2026-11-21T10:00:00Z)";
+        match text.split_once(':') {
+            None if text == "earliest" => Ok(Self::Earliest),
+            None if text == "latest" => Ok(Self::Latest),
+            Some(("offset", n)) => match n.parse() {
+                Ok(n) if n >= 0 => Ok(Self::Offset(n)),
+                _ => Err(format!("{n:?} is not an offset; {forms}")),
+            },
+            Some(("time", time)) => time
+                .parse::<jiff::Timestamp>()
+                .map(|time| Self::Time(time.as_millisecond()))
+                .map_err(|cause| format!("{cause}; {forms}")),
+            _ => Err(forms.to_owned()),
+        }
+    }
+}
+
+/// Decides the first offset of each partition that is assigned.
+#[derive(Debug, Clone)]
+pub struct StartPolicy {
+    /// Where to begin if neither the group nor `resume` knows the partition.
+    pub otherwise: Position,
+    /// Progress known from elsewhere (a sink's own record); it wins where it is further than the group's.
+    pub resume: HashMap<TopicPartition, i64>,
+}
+
+impl StartPolicy {
+    /// A policy without progress of its own.
+    pub fn new(otherwise: Position) -> Self {
+        Self {
+            otherwise,
+            resume: HashMap::new(),
+        }
+    }
+
+    /// Sets an explicit offset for every partition of the list.
+    pub(super) fn resolve<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        partitions: &mut TopicPartitionList,
+        group: Group,
+    ) -> Result<(), KafkaFault> {
+        let committed = match group {
+            Group::Member => consumer
+                .committed_offsets(partitions.clone(), REQUEST_TIMEOUT)
+                .map_err(KafkaFault::request("reading the group's committed offsets"))?,
+            Group::None => TopicPartitionList::new(),
+        };
+        let lanes: Vec<_> = partitions
+            .elements()
+            .iter()
+            .map(|e| TopicPartition::new(e.topic(), e.partition()))
+            .collect();
+        for lane in lanes {
+            let committed = committed
+                .find_partition(&lane.topic, lane.partition)
+                .and_then(|element| match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                });
+            let known = committed.max(self.resume.get(&lane).copied());
+            let offset = match known {
+                Some(offset) => offset,
+                None => resolve_position(consumer, &lane, self.otherwise)?,
+            };
+            partitions
+                .set_partition_offset(&lane.topic, lane.partition, Offset::Offset(offset))
+                .map_err(KafkaFault::request(format!("starting {lane}")))?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Group {
+    Member,
+    None,
+}
+
+/// Long enough for a node that is just starting; a person is told after that.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) fn resolve_position<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    lane: &TopicPartition,
+    position: Position,
+) -> Result<i64, KafkaFault> {
+    let watermarks = || {
+        consumer
+            .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
+            .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
+    };
+    match position {
+        Position::Offset(offset) => Ok(offset),
+        Position::Earliest => Ok(watermarks()?.0),
+        Position::Latest => Ok(watermarks()?.1),
+        Position::Time(ms) => {
+            let mut query = TopicPartitionList::new();
+            query
+                .add_partition_offset(&lane.topic, lane.partition, Offset::Offset(ms))
+                .and_then(|()| consumer.offsets_for_times(query, REQUEST_TIMEOUT))
+                .map_err(KafkaFault::request(format!("looking up a time in {lane}")))?
+                .elements()
+                .first()
+                .and_then(|element| match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None, // nothing that late: begin after the newest
+                })
+                .map_or_else(|| Ok(watermarks()?.1), Ok)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_people_write_them() {
+        assert_eq!("earliest".parse(), Ok(Position::Earliest));
+        assert_eq!("offset:7".parse(), Ok(Position::Offset(7)));
+        assert_eq!(
+            "time:1970-01-01T00:00:01.5Z".parse(),
+            Ok(Position::Time(1500))
+        );
+        for bad in ["", "offset:-1", "offset:x", "time:yesterday", "newest"] {
+            let error = bad.parse::<Position>().expect_err(bad);
+            assert!(error.contains("earliest"), "{error}");
+        }
+    }
+}

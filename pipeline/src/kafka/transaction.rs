@@ -1,0 +1,138 @@
+//! Records and consumed offsets in one Kafka transaction: all or none.
+
+use super::feed::offset_list;
+use super::writer::Writer;
+use super::{KafkaConfig, KafkaFault, Outgoing, TopicPartition};
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::Producer;
+use std::time::{Duration, Instant};
+
+/// A transaction that its owner leaves open (a crash) blocks readers this long, unless the owner restarts sooner.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One blocking call of the transaction protocol. Bounded, because a vanished coordinator can leave it hanging.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After this long without a definite answer the outcome counts as unknown.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A group member's identity and generation at one moment. Kafka refuses offsets stamped by an older generation.
+pub struct GroupStamp(pub(super) ConsumerGroupMetadata);
+
+impl std::fmt::Debug for GroupStamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GroupStamp")
+    }
+}
+
+/// Why a transaction did not (surely) take place.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionFault {
+    /// Surely aborted: nothing is visible, the writer can be used again.
+    #[error("the transaction was aborted: {0}")]
+    Aborted(KafkaFault),
+    /// It may or may not have been committed. Drop the writer, open a new one (which fences this one and decides the
+    /// transaction), then read the committed offsets.
+    #[error("it is unknown whether the transaction was committed: {0}")]
+    Unknown(KafkaFault),
+}
+
+/// A transactional producer. Every call blocks: it belongs to a thread of its own.
+#[derive(Debug)]
+pub struct TransactionalWriter {
+    writer: Writer,
+}
+
+impl TransactionalWriter {
+    /// Fences every older writer of the same id and waits until its last transaction is decided.
+    pub fn open(config: &KafkaConfig, id: &str) -> Result<Self, KafkaFault> {
+        let mut client = config.producer();
+        client
+            .set("transactional.id", id)
+            .set(
+                "transaction.timeout.ms",
+                TRANSACTION_TIMEOUT.as_millis().to_string(),
+            )
+            // A record must not be given up after its transaction has been.
+            .set(
+                "message.timeout.ms",
+                TRANSACTION_TIMEOUT.as_millis().to_string(),
+            );
+        let writer = Writer::from_client_config(&client)?;
+        let doing = format!("opening transactions as {id:?}");
+        retry(|| writer.native().init_transactions(CALL_TIMEOUT))
+            .map_err(KafkaFault::request(doing))?;
+        Ok(Self { writer })
+    }
+
+    /// Writes all records and commits the offsets consumed for them, in one transaction.
+    pub fn commit(
+        &self,
+        records: &[Outgoing],
+        consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
+    ) -> Result<(), TransactionFault> {
+        let producer = self.writer.native();
+        producer
+            .begin_transaction()
+            .map_err(KafkaFault::request("beginning a transaction"))
+            .map_err(TransactionFault::Unknown)?;
+        if let Err(fault) = self.write(records) {
+            return Err(self.abort(fault));
+        }
+        if let Some((offsets, stamp)) = consumed {
+            let offsets = offset_list(offsets);
+            let sent =
+                retry(|| producer.send_offsets_to_transaction(&offsets, &stamp.0, CALL_TIMEOUT));
+            if let Err(cause) = sent {
+                let fault = KafkaFault::request("adding offsets to the transaction")(cause);
+                return Err(self.abort(fault));
+            }
+        }
+        retry(|| producer.commit_transaction(CALL_TIMEOUT)).map_err(|cause| {
+            let definite = matches!(&cause, KafkaError::Transaction(e) if e.txn_requires_abort());
+            let fault = KafkaFault::request("committing the transaction")(cause);
+            if definite {
+                self.abort(fault)
+            } else {
+                TransactionFault::Unknown(fault)
+            }
+        })
+    }
+
+    /// Sends all and waits for the acknowledgements: the commit that follows then has nothing left to flush.
+    fn write(&self, records: &[Outgoing]) -> Result<(), KafkaFault> {
+        let receipts: Vec<_> = records
+            .iter()
+            .map(|record| self.writer.send(record))
+            .collect::<Result<_, _>>()?;
+        receipts
+            .into_iter()
+            .try_for_each(|receipt| receipt.wait().map(drop))
+    }
+
+    fn abort(&self, why: KafkaFault) -> TransactionFault {
+        match retry(|| self.writer.native().abort_transaction(CALL_TIMEOUT)) {
+            Ok(()) => TransactionFault::Aborted(why),
+            Err(cause) => {
+                tracing::warn!(%cause, "aborting the transaction failed too");
+                TransactionFault::Unknown(why)
+            }
+        }
+    }
+}
+
+/// Repeats the same call while Kafka says that this is the thing to do, up to the decision timeout.
+fn retry(mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+    let start = Instant::now();
+    loop {
+        match call() {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && start.elapsed() < DECISION_TIMEOUT =>
+            {
+                tracing::debug!(%error, "trying the same transaction call again");
+            }
+            result => return result,
+        }
+    }
+}

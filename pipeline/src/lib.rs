@@ -1,0 +1,19 @@
+//! What producer, broker and consumer share: Kafka, the ordering core, and the manners of a service.
+//!
+//! - [`kafka`]: the only place that names the Kafka client.
+//! - [`ordering`]: the ordered window and the delivery protocol, pure and synchronous.
+//! - [`wire`]: an Envelope to a Kafka record and back.
+//! - [`resolve`]: pictures that lie in other records.
+//! - [`picture_code`]: the frame id as a bar code in the picture.
+//! - [`service`]: command line to exit code: logging, signals, metrics.
+//! - [`trace`]: W3C trace context.
+
+pub mod kafka;
+pub mod ordering;
+pub mod picture_code;
+pub mod resolve;
+pub mod service;
+pub mod trace;
+pub mod wire;
+
+pub use processor_proto::{envelope, v1};

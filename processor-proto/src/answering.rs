@@ -1,0 +1,75 @@
+//! From the gRPC service to a [`Processor`]: checks the request, stamps the answer.
+
+use std::time::Instant;
+
+use tonic::{Request, Response, Status};
+
+use crate::{
+    Processor,
+    v1::{
+        self, DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, frame::Content,
+        processor_server,
+    },
+};
+
+/// Serves a processor under a name.
+pub(crate) struct Answering<P> {
+    pub processor: P,
+    pub name: String,
+}
+
+#[tonic::async_trait]
+impl<P: Processor> processor_server::Processor for Answering<P> {
+    async fn process(
+        &self,
+        request: Request<ProcessRequest>,
+    ) -> Result<Response<ProcessResponse>, Status> {
+        let ProcessRequest { frame, attempt } = request.into_inner();
+        let frame = frame.ok_or_else(|| Status::invalid_argument("the request holds no frame"))?;
+        check(&frame)?;
+        let id = frame.id.clone();
+        let started = Instant::now();
+        let processed = self.processor.process(frame).await?;
+        let took = processed.took.unwrap_or_else(|| started.elapsed());
+        let result = v1::Result {
+            processor: self.name.clone(),
+            version: self.processor.version().into(),
+            status: v1::Status::Ok.into(),
+            attempts: attempt.max(1),
+            detections: processed.detections,
+            attributes: processed.attributes,
+            error: String::new(),
+            timing: Some(v1::Timing {
+                processing_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+                ..v1::Timing::default()
+            }),
+        };
+        Ok(Response::new(ProcessResponse {
+            id,
+            result: Some(result),
+            picture: processed.picture,
+        }))
+    }
+
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(DescribeResponse {
+            name: self.name.clone(),
+            ..self.processor.describe()
+        }))
+    }
+}
+
+fn check(frame: &v1::Frame) -> Result<(), Status> {
+    frame
+        .check()
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if let Some(Content::Reference(reference)) = &frame.content {
+        return Err(Status::invalid_argument(format!(
+            "the picture is a reference to {reference}: the caller must put the picture into the request"
+        )));
+    }
+    Ok(())
+}

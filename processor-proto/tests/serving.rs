@@ -1,0 +1,391 @@
+//! A real server and a real client: limits, deadlines, drain and health as a caller sees them.
+
+use std::{
+    future::pending,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use processor_proto::{
+    BlockingProcessor, Counts, OnThreads, ProcessError, Processed, Processor, ServeConfig,
+    ServeError, Server, Stopped, Threads,
+    v1::{
+        self, Codec, FrameId, PixelFormat, ProcessRequest, ProcessResponse, frame::Content,
+        processor_client::ProcessorClient,
+    },
+};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Status, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+/// Longer than anything here takes, short enough to fail while one watches.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Running {
+    client: ProcessorClient<Channel>,
+    channel: Channel,
+    counts: Arc<Counts>,
+    shutdown: CancellationToken,
+    served: JoinHandle<Result<Stopped, ServeError>>,
+}
+
+async fn start(processor: impl Processor, config: ServeConfig) -> Running {
+    let server = Server::bind(config).unwrap();
+    let address = format!("http://{}", server.local_addr());
+    let counts = server.counts();
+    let shutdown = CancellationToken::new();
+    let served = tokio::spawn(server.run(processor, shutdown.clone()));
+    let channel = Channel::from_shared(address)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    Running {
+        client: ProcessorClient::new(channel.clone()),
+        channel,
+        counts,
+        shutdown,
+        served,
+    }
+}
+
+impl Running {
+    fn call(&self, request: ProcessRequest) -> JoinHandle<Result<ProcessResponse, Status>> {
+        let mut client = self.client.clone();
+        tokio::spawn(async move { Ok(client.process(request).await?.into_inner()) })
+    }
+
+    async fn stop(self) -> Stopped {
+        self.shutdown.cancel();
+        bounded(self.served).await.unwrap().unwrap()
+    }
+
+    /// Comes back when the server has `in_flight` calls.
+    async fn in_flight(&self, in_flight: u64) {
+        bounded(async {
+            while self.counts.in_flight() != in_flight {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn bounded<T>(work: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, work).await.expect("no end in sight")
+}
+
+fn frame(sequence: u64) -> v1::Frame {
+    v1::Frame {
+        id: Some(FrameId::new("cam0", 1, sequence)),
+        codec: Codec::Raw.into(),
+        pixel_format: PixelFormat::Gray8.into(),
+        width: 2,
+        height: 1,
+        content: Some(Content::Inline(Bytes::from_static(b"ab"))),
+        ..v1::Frame::default()
+    }
+}
+
+fn request(sequence: u64) -> ProcessRequest {
+    ProcessRequest {
+        frame: Some(frame(sequence)),
+        attempt: 2,
+    }
+}
+
+fn threads(count: usize, admission: usize) -> Threads {
+    Threads {
+        count: NonZeroUsize::new(count).unwrap(),
+        admission: NonZeroUsize::new(admission).unwrap(),
+    }
+}
+
+/// Answers at once; sequence 13 panics, 14 is invalid, 15 never answers.
+struct Moods;
+
+impl Processor for Moods {
+    fn name(&self) -> &str {
+        "moods"
+    }
+
+    fn version(&self) -> &str {
+        "3"
+    }
+
+    async fn process(&self, frame: v1::Frame) -> Result<Processed, ProcessError> {
+        match frame.id.map(|id| id.sequence) {
+            Some(13) => panic!("bad luck"),
+            Some(14) => Err(ProcessError::InvalidFrame("upside down".into())),
+            Some(15) => pending().await,
+            _ => Ok(Processed::nothing()
+                .detection(v1::Detection::new("thing", 0.5, v1::Box::default()))
+                .attribute("mood", "good")),
+        }
+    }
+}
+
+/// Holds its thread until `open`; counts the frames it began.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar, AtomicUsize)>);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn began(&self) -> usize {
+        self.0.2.load(SeqCst)
+    }
+
+    async fn has_begun(&self, calls: usize) {
+        bounded(async {
+            while self.began() < calls {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+impl BlockingProcessor for Gate {
+    fn name(&self) -> &str {
+        "gate"
+    }
+
+    fn process(&self, frame: &v1::Frame) -> Result<Processed, ProcessError> {
+        self.0.2.fetch_add(1, SeqCst);
+        let open = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+        assert_ne!(frame.id.as_ref().unwrap().sequence, 13, "bad luck");
+        Ok(Processed::nothing())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_carries_the_id_and_who_gave_it() {
+    let server = start(Moods, ServeConfig::default()).await;
+    let answer = server.call(request(7)).await.unwrap().unwrap();
+    assert_eq!(answer.id, Some(FrameId::new("cam0", 1, 7)));
+    let result = answer.result.unwrap();
+    assert_eq!(
+        (result.processor.as_str(), result.version.as_str()),
+        ("moods", "3")
+    );
+    assert_eq!(result.status(), v1::Status::Ok);
+    assert_eq!(result.attempts, 2);
+    assert_eq!(result.detections.len(), 1);
+    assert_eq!(result.attributes.unwrap().fields.len(), 1);
+    assert!(result.timing.unwrap().processing_ns > 0);
+    assert_eq!(server.stop().await, Stopped { ended_calls: 0 });
+}
+
+#[tokio::test]
+async fn a_name_given_by_the_operator_replaces_the_processors() {
+    let config = ServeConfig {
+        name: Some("door-moods".into()),
+        ..ServeConfig::default()
+    };
+    let mut server = start(Moods, config).await;
+    let described = server.client.describe(v1::DescribeRequest {}).await;
+    assert_eq!(described.unwrap().into_inner().name, "door-moods");
+    let answer = server.call(request(0)).await.unwrap().unwrap();
+    assert_eq!(answer.result.unwrap().processor, "door-moods");
+}
+
+#[tokio::test]
+async fn requests_that_hold_no_processable_frame_are_invalid() {
+    let server = start(Moods, ServeConfig::default()).await;
+    let mut referenced = frame(0);
+    referenced.content = Some(Content::Reference(v1::Reference {
+        topic: "cam0".into(),
+        partition: 0,
+        offset: 4,
+    }));
+    let mut too_short = frame(0);
+    too_short.width = 100;
+    let bad = [None, Some(referenced), Some(too_short), Some(frame(14))];
+    for frame in bad {
+        let answer = server.call(ProcessRequest { frame, attempt: 1 }).await;
+        assert_eq!(answer.unwrap().unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_call_and_not_the_connection() {
+    let server = start(Moods, ServeConfig::default()).await;
+    let hanging = server.call(request(15));
+    server.in_flight(1).await;
+    let status = server.call(request(13)).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    assert!(status.message().contains("bad luck"), "{status}");
+    assert!(server.call(request(0)).await.unwrap().is_ok());
+    assert!(!hanging.is_finished());
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline() {
+    let mut server = start(Moods, ServeConfig::default()).await;
+    let mut hanging = Request::new(request(15));
+    hanging.set_timeout(Duration::from_millis(400));
+    let status = bounded(server.client.process(hanging)).await.unwrap_err();
+    // tonic says CANCELLED where others say DEADLINE_EXCEEDED.
+    assert!(matches!(
+        status.code(),
+        Code::Cancelled | Code::DeadlineExceeded
+    ));
+    server.in_flight(0).await;
+    assert_eq!((server.counts.ok(), server.counts.not_ok()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_and_the_connection_lives() {
+    let config = ServeConfig {
+        max_message_bytes: 1000,
+        ..ServeConfig::default()
+    };
+    let server = start(Moods, config).await;
+    let mut large = request(0);
+    let frame = large.frame.as_mut().unwrap();
+    frame.width = 2000;
+    frame.content = Some(Content::Inline(vec![0; 2000].into()));
+    let status = server.call(large).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert!(server.call(request(0)).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn admission_refuses_at_once_what_would_wait_too_long() {
+    let gate = Gate::default();
+    let pool = OnThreads::start(gate.clone(), threads(1, 3)).unwrap();
+    let mut server = start(pool, ServeConfig::default()).await;
+    let described = server.client.describe(v1::DescribeRequest {}).await;
+    assert_eq!(described.unwrap().into_inner().max_in_flight, 3);
+    let admitted: Vec<_> = (0..3).map(|n| server.call(request(n))).collect();
+    server.in_flight(3).await;
+    let status = bounded(server.call(request(3))).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    gate.open();
+    for call in admitted {
+        assert!(bounded(call).await.unwrap().is_ok());
+    }
+    // Each place is free again before its answer is seen: one caller, one place, no refusal.
+    for n in 0..50 {
+        assert!(server.call(request(100 + n)).await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_call_frees_its_place_and_is_never_begun() {
+    let gate = Gate::default();
+    let pool = OnThreads::start(gate.clone(), threads(1, 2)).unwrap();
+    let server = start(pool, ServeConfig::default()).await;
+    let first = server.call(request(0));
+    gate.has_begun(1).await;
+    for n in 1..40 {
+        let abandoned = server.call(request(n));
+        server.in_flight(2).await;
+        abandoned.abort();
+        server.in_flight(1).await;
+    }
+    let last = server.call(request(40));
+    server.in_flight(2).await;
+    gate.open();
+    assert!(bounded(first).await.unwrap().is_ok());
+    assert!(bounded(last).await.unwrap().is_ok());
+    assert_eq!(gate.began(), 2);
+}
+
+#[tokio::test]
+async fn a_panic_on_a_thread_is_an_internal_error_and_the_thread_lives() {
+    let gate = Gate::default();
+    gate.open();
+    let pool = OnThreads::start(gate, threads(1, 4)).unwrap();
+    let server = start(pool, ServeConfig::default()).await;
+    for _ in 0..3 {
+        let status = bounded(server.call(request(13)))
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().contains("bad luck"), "{status}");
+    }
+    assert!(bounded(server.call(request(0))).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_drain_lets_running_calls_end_and_takes_no_more() {
+    let gate = Gate::default();
+    let pool = OnThreads::start(gate.clone(), threads(1, 2)).unwrap();
+    let server = start(pool, ServeConfig::default()).await;
+    let running = server.call(request(0));
+    gate.has_begun(1).await;
+    let mut health = watch(&server, "framelane.v1.Processor").await;
+    assert!(serving(health.message().await));
+
+    server.shutdown.cancel();
+    assert!(!serving(bounded(health.message()).await));
+    // The watch ends too: it would hold the connection open.
+    assert!(!matches!(bounded(health.message()).await, Ok(Some(_))));
+    assert!(!server.served.is_finished());
+    gate.open();
+    assert!(bounded(running).await.unwrap().is_ok());
+    assert_eq!(server.stop().await, Stopped { ended_calls: 0 });
+}
+
+#[tokio::test]
+async fn a_drain_ends_with_the_grace_time() {
+    let config = ServeConfig {
+        grace: Duration::from_millis(50),
+        ..ServeConfig::default()
+    };
+    let server = start(Moods, config).await;
+    let hanging = server.call(request(15));
+    server.in_flight(1).await;
+    assert_eq!(server.stop().await, Stopped { ended_calls: 1 });
+    let status = bounded(hanging).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn the_whole_server_has_a_health_too() {
+    let server = start(Moods, ServeConfig::default()).await;
+    for name in ["", "framelane.v1.Processor"] {
+        assert!(serving(watch(&server, name).await.message().await));
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_with_the_next_step() {
+    let first = Server::bind(ServeConfig::default()).unwrap();
+    let config = ServeConfig {
+        listen: first.local_addr(),
+        ..ServeConfig::default()
+    };
+    let error = Server::bind(config).err().unwrap().to_string();
+    assert!(error.contains(&first.local_addr().to_string()), "{error}");
+    assert!(error.contains("give another"), "{error}");
+}
+
+async fn watch(
+    server: &Running,
+    service: &str,
+) -> tonic::Streaming<tonic_health::pb::HealthCheckResponse> {
+    let service = service.into();
+    let mut client = HealthClient::new(server.channel.clone());
+    let watch = client.watch(HealthCheckRequest { service }).await;
+    watch.unwrap().into_inner()
+}
+
+fn serving(update: Result<Option<tonic_health::pb::HealthCheckResponse>, Status>) -> bool {
+    use tonic_health::pb::health_check_response::ServingStatus::Serving;
+    update.unwrap().unwrap().status() == Serving
+}

@@ -1,0 +1,60 @@
+//! Everything a person or CI runs: `cargo xtask --help`. Needs nothing but Rust and a C compiler; `setup` gets the rest.
+
+mod check;
+mod demo;
+mod deny;
+mod install;
+mod interrupt;
+mod kafka;
+mod needs;
+mod setup;
+mod steps;
+mod test;
+mod test_report;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows Framelane.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install the system packages that are missing (OpenCV, a C++ compiler, Java, ...)
+    Setup,
+    /// Run the whole pipeline on real video and real Kafka, and count what comes out
+    Demo(demo::Args),
+    /// Run every check and every test; what could not run is named at the end
+    Test(test::Args),
+    /// Build the binaries with optimisation and put them on the PATH
+    Install,
+    /// Find or start a Kafka and keep it until Ctrl-C
+    Kafka,
+    /// Run the checks alone: format, lints, documentation, licences
+    Check,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Task::Setup => setup::run(),
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Install => install::install(),
+        Task::Kafka => kafka::run(),
+        Task::Check => check::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

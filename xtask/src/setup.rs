@@ -1,0 +1,62 @@
+//! Installs what is missing with apt-get; on other systems says what is missing.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use nix::unistd::Uid;
+
+use crate::needs::{self, JAVA_PACKAGE, JAVA_PACKAGE_ELSE};
+use crate::steps::{run, step};
+
+/// Instant if nothing is missing.
+pub fn run() -> Result<()> {
+    let missing = needs::missing();
+    if missing.is_empty() {
+        eprintln!("setup: nothing is missing");
+        return Ok(());
+    }
+    if !needs::has_command("apt-get") {
+        bail!(
+            "missing on this machine, by the names of their Debian packages: {}; \
+             there is no apt-get here, so install what corresponds to them and try again",
+            missing.join(" ")
+        );
+    }
+    step(&format!("setup: installing {}", missing.join(" ")), || install(&missing))?;
+    let still = needs::missing();
+    if !still.is_empty() {
+        bail!("installed, yet still not found: {}; is another version first on the PATH?", still.join(" "));
+    }
+    Ok(())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    run(&mut apt_get(&["update", "-qq"])?)?;
+    let mut install = apt_get(&["install", "-qq", "--yes", "--no-install-recommends"])?;
+    for package in packages {
+        install.arg(if *package == JAVA_PACKAGE { java_package() } else { package });
+    }
+    run(&mut install)
+}
+
+/// As root, or through sudo (which may ask for a password).
+fn apt_get(arguments: &[&str]) -> Result<Command> {
+    let words = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    let mut command = if Uid::effective().is_root() {
+        Command::new(words[0])
+    } else if needs::has_command("sudo") {
+        let mut sudo = Command::new("sudo");
+        sudo.arg(words[0]);
+        sudo
+    } else {
+        bail!("packages have to be installed, and this is neither root nor a machine with sudo; run `cargo xtask setup` as root");
+    };
+    command.args(&words[1..]).args(arguments);
+    Ok(command)
+}
+
+fn java_package() -> &'static str {
+    let mut show = Command::new("apt-cache");
+    let known = show.args(["show", JAVA_PACKAGE]).output().is_ok_and(|output| output.status.success());
+    if known { JAVA_PACKAGE } else { JAVA_PACKAGE_ELSE }
+}

@@ -1,0 +1,83 @@
+//! What a run of `cargo test` came to, from its own lines.
+//!
+//! A test that cannot run here says so with `kafka_node::skipped`, which prints `SKIPPED NAME: REASON` past the test
+//! harness's capture; the harness counts it as passed, this report does not.
+
+use std::fmt;
+
+/// Fed with every line of the output; shown, it ends with the one line that says it all.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// `test result: ...` lines, as they were.
+    summaries: Vec<String>,
+    /// `NAME: REASON` of what said that it cannot run here.
+    skipped: Vec<String>,
+    /// Names of tests marked `#[ignore]`.
+    ignored: Vec<String>,
+    passed: usize,
+    failed: usize,
+}
+
+impl Report {
+    pub fn read(&mut self, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.passed += count(counts, "passed");
+            self.failed += count(counts, "failed");
+            self.summaries.push(line.to_owned());
+        } else if let Some(at) = line.find("SKIPPED ") {
+            let skipped = line[at + "SKIPPED ".len()..].to_owned();
+            if !self.skipped.contains(&skipped) {
+                self.skipped.push(skipped);
+            }
+        } else if let Some((test, reason)) = line.strip_prefix("test ").and_then(|line| line.split_once(" ... ignored")) {
+            self.ignored.push(format!("{test}{}", reason.replacen(", ", ": ", 1)));
+        }
+    }
+}
+
+/// The number before `word` in `ok. 12 passed; 0 failed; ...`.
+fn count(counts: &str, word: &str) -> usize {
+    let mut words = counts.split_whitespace().map(|part| part.trim_end_matches([';', '.']));
+    let mut before = "";
+    words.find_map(|this| if this == word { before.parse().ok() } else { before = this; None }).unwrap_or(0)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for name in self.skipped.iter().chain(&self.ignored) {
+            writeln!(out, "SKIPPED {name}")?;
+        }
+        for summary in &self.summaries {
+            writeln!(out, "{summary}")?;
+        }
+        let passed = self.passed.saturating_sub(self.skipped.len());
+        let skipped = self.skipped.len() + self.ignored.len();
+        writeln!(out, "{passed} passed, {} failed, {skipped} skipped", self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_binaries_are_summed_and_skips_are_named_once() {
+        let mut report = Report::default();
+        for line in [
+            "running 3 tests",
+            "test lane::order ... ok",
+            "SKIPPED docker: no engine",
+            "test docker ... SKIPPED docker: no engine",
+            "test long ... ignored, takes an hour",
+            "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.16s",
+            "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            report.read(line);
+        }
+        let text = report.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["SKIPPED docker: no engine", "SKIPPED long: takes an hour"]);
+        assert_eq!(lines[3].split('.').next(), Some("test result: FAILED"));
+        assert_eq!(lines[4], "4 passed, 1 failed, 2 skipped");
+    }
+}
