@@ -1,6 +1,7 @@
 //! What producer, broker and consumer share: Kafka, the ordering core, and the manners of a service.
 //!
 //! - [`kafka`]: the only place that names the Kafka client.
+//! - [`instance`]: a name that a restarted process gets back.
 //! - [`ordering`]: the ordered window and the delivery protocol, pure and synchronous.
 //! - [`wire`]: an Envelope to a Kafka record and back.
 //! - [`resolve`]: pictures that lie in other records.
@@ -8,6 +9,7 @@
 //! - [`service`]: command line to exit code: logging, signals, metrics.
 //! - [`trace`]: W3C trace context.
 
+pub mod instance;
 pub mod kafka;
 pub mod ordering;
 pub mod picture_code;

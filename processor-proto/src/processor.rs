@@ -84,6 +84,16 @@ impl Processed {
         self
     }
 
+    /// The things seen so far.
+    pub fn seen(&self) -> &[v1::Detection] {
+        &self.detections
+    }
+
+    /// The picture that replaces the frame's, if any.
+    pub fn new_picture(&self) -> Option<&v1::Picture> {
+        self.picture.as_ref()
+    }
+
     /// How long the work itself took, where that is less than the call (e.g. without waiting for a thread).
     pub fn took(mut self, took: Duration) -> Self {
         self.took = Some(took);

@@ -37,7 +37,7 @@ const HTTP2_FRAME_BYTES: u32 = 512 * 1024;
 /// A caller whose machine vanished is noticed after the sum of both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// After the calls were ended, connections have this long to carry the last answers.
+/// After the last call, connections have this long to carry its answer and to close.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// The names under which callers ask for the health: the whole server's, and the service's.
 const SERVICES: [&str; 2] = ["", v1::processor_server::SERVICE_NAME];
@@ -184,15 +184,19 @@ impl Server {
         let grace = self.config.grace;
         let mut ended_calls = 0;
         tokio::select! {
-            // Ends once every connection did: within the grace time, or after the calls were ended.
+            // Ends once every connection did. That is the usual end.
             served = serving => served?,
             () = async {
                 shutdown.cancelled().await;
                 stop_health(health).await;
-                tokio::time::sleep(grace).await;
-                ended_calls = self.counts.in_flight();
-                end_calls.cancel();
-                tokio::time::sleep(LAST_ANSWERS).await;
+                tokio::select! {
+                    () = tokio::time::sleep(grace) => {
+                        ended_calls = self.counts.in_flight();
+                        end_calls.cancel();
+                        tokio::time::sleep(LAST_ANSWERS).await;
+                    }
+                    () = quiet(&self.counts) => {}
+                }
             } => {}
             failed = metrics => return Err(failed),
         }
@@ -232,6 +236,22 @@ async fn router<S: v1::processor_server::Processor>(
         .add_service(reflection)
         .add_service(processor);
     Ok((health, router))
+}
+
+/// Comes back once no call was running for a while: callers that hold a connection without using it (or are frozen
+/// and do not hear that it ends) are not waited for.
+async fn quiet(counts: &Counts) {
+    const LOOKS: u32 = 10;
+    let mut looks = tokio::time::interval(LAST_ANSWERS / LOOKS);
+    let mut quiet = 0;
+    while quiet <= LOOKS {
+        looks.tick().await;
+        quiet = if counts.in_flight() == 0 {
+            quiet + 1
+        } else {
+            0
+        };
+    }
 }
 
 /// Tells every watcher, then ends the watches: an open one would keep its connection, and the drain, until the

@@ -1,4 +1,5 @@
 //! What a record may hold, and what is said of records that hold something else.
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in tests, not in what tests call
 
 use bytes::Bytes;
 use processor_proto::{

@@ -2,6 +2,7 @@
 //!
 //! After an intended, compatible change: `REGENERATE_GOLDEN=1 cargo test -p processor-proto --test golden`.
 //! The messages name every field, without `..Default::default()`: a new field must be given a value here.
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in tests, not in what tests call
 
 use std::{collections::BTreeMap, env, fmt::Debug, fs, path::Path};
 

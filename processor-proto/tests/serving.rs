@@ -1,4 +1,5 @@
 //! A real server and a real client: limits, deadlines, drain and health as a caller sees them.
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in tests, not in what tests call
 
 use std::{
     future::pending,

@@ -1,6 +1,6 @@
 //! Says OK to every frame, after a while if asked to: the measure for everything around a processor.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use processor_proto::{ProcessError, Processed, Processor, v1};
 use tokio::sync::Semaphore;
@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 /// Says OK.
 pub struct Echo {
     delay: Duration,
-    admission: Arc<Semaphore>,
+    admission: Semaphore,
+    admitted_at_most: usize,
 }
 
 impl Echo {
@@ -16,7 +17,8 @@ impl Echo {
     pub fn new(delay: Duration, admission: usize) -> Self {
         Self {
             delay,
-            admission: Arc::new(Semaphore::new(admission)),
+            admission: Semaphore::new(admission),
+            admitted_at_most: admission,
         }
     }
 }
@@ -34,7 +36,7 @@ impl Processor for Echo {
         v1::DescribeResponse {
             name: self.name().into(),
             version: self.version().into(),
-            max_in_flight: u32::try_from(self.admission.available_permits()).unwrap_or(u32::MAX),
+            max_in_flight: u32::try_from(self.admitted_at_most).unwrap_or(u32::MAX),
             needs_pixels: false,
         }
     }

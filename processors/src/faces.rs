@@ -1,6 +1,10 @@
 //! Finds faces that look into the camera, with a Haar cascade.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use opencv::{
     core::{Rect, Size, Vector},
@@ -39,8 +43,10 @@ pub enum CascadeError {
         "no face cascade at any of {CASCADES:?}: install the package opencv-data, or give --cascade FILE"
     )]
     NotInstalled,
-    #[error("{}: not a cascade that OpenCV can read", .0.display())]
-    Unreadable(PathBuf),
+    #[error("cannot read the cascade {}: {source}; give another --cascade, or none for that of opencv-data", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is not a cascade that OpenCV knows; give another --cascade, or none for that of opencv-data", .0.display())]
+    NotACascade(PathBuf),
 }
 
 /// Finds faces.
@@ -67,7 +73,12 @@ impl Faces {
         let cascade = cascade
             .or_else(installed)
             .ok_or(CascadeError::NotInstalled)?;
-        let first = load(&cascade).map_err(|_| CascadeError::Unreadable(cascade.clone()))?;
+        // OpenCV would only say that it failed.
+        if let Err(source) = File::open(&cascade) {
+            let path = cascade;
+            return Err(CascadeError::Unreadable { path, source });
+        }
+        let first = load(&cascade).map_err(|_| CascadeError::NotACascade(cascade.clone()))?;
         Ok(Self {
             cascade,
             idle: Instances::with(first),
@@ -78,7 +89,12 @@ impl Faces {
 }
 
 fn load(cascade: &Path) -> opencv::Result<objdetect::CascadeClassifier> {
-    objdetect::CascadeClassifier::new(&cascade.to_string_lossy())
+    let loaded = objdetect::CascadeClassifier::new(cascade)?;
+    // Other XML is no error to OpenCV.
+    if loaded.empty()? {
+        return Err(opencv::Error::new(opencv::core::StsError, "no cascade"));
+    }
+    Ok(loaded)
 }
 
 impl BlockingProcessor for Faces {

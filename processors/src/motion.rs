@@ -11,9 +11,10 @@ use std::{
 
 use lru::LruCache;
 use opencv::{
-    core::{Point, Ptr, Rect, Scalar, Size, Vector},
+    core::{Mat, Point, Ptr, Rect, Scalar, Size, Vector},
     imgproc,
-    prelude::*,
+    // Two traits of the binding have an `apply`; this is the one of the model used here.
+    prelude::{BackgroundSubtractorMOG2Trait as Model, MatTraitConst},
     video,
 };
 use processor_proto::{
@@ -28,8 +29,8 @@ use crate::{
 
 /// Sources whose backgrounds are kept, at about 5 MB each; the one longest unused is forgotten first.
 pub const MAX_SOURCES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
-/// Frames that make the background: 10 s at 30 fps.
-const HISTORY: i32 = 300;
+/// Frames that make the background, OpenCV's default. What stops moving becomes part of it after a tenth of them.
+const HISTORY: i32 = 500;
 /// Squared distance (in standard deviations) from which on a pixel is not background.
 const THRESHOLD: f64 = 25.0;
 /// The smallest thing that counts, as a part of the picture: below is noise.
@@ -38,16 +39,21 @@ const MIN_AREA: f64 = 0.0005;
 const MAX_DETECTIONS: usize = 100;
 /// The mask says 255 for what moves, 127 for its shadow.
 const MOVES: f64 = 200.0;
-/// The model learns by itself, or not at all.
-const LEARN: f64 = -1.0;
+/// How much of itself each frame adds to the background. Left to itself the model learns so fast at first that
+/// it would take what moves in the second frame for background.
+const LEARN: f64 = 1.0 / HISTORY as f64;
 const DO_NOT_LEARN: f64 = 0.0;
 
 /// Finds what moves.
 pub struct Motion {
-    backgrounds: Mutex<LruCache<(String, u64), Arc<Mutex<Option<Background>>>>>,
+    /// By source id and epoch. Each has its own lock, so that sources do not wait for each other.
+    backgrounds: Mutex<LruCache<(String, u64), Shared>>,
     work_width: u32,
     decoder: Decoder,
 }
+
+/// `None` until the first frame.
+type Shared = Arc<Mutex<Option<Background>>>;
 
 /// What one epoch of a source looks like when nothing moves.
 struct Background {
@@ -102,13 +108,13 @@ fn background_of(
             } else {
                 DO_NOT_LEARN
             };
-            compare_and_learn(&mut known.model, picture, &mut mask, learn)?;
+            Model::apply(&mut known.model, picture, &mut mask, learn)?;
             known.last_sequence = known.last_sequence.max(sequence);
             Ok(Some(mask))
         }
         _ => {
             let mut model = video::create_background_subtractor_mog2(HISTORY, THRESHOLD, true)?;
-            compare_and_learn(&mut model, picture, &mut mask, LEARN)?;
+            Model::apply(&mut model, picture, &mut mask, LEARN)?;
             *background = Some(Background {
                 model,
                 size: picture.size()?,
@@ -117,18 +123,6 @@ fn background_of(
             Ok(None)
         }
     }
-}
-
-// Two traits of the binding have an `apply`: this is the one of this model.
-use opencv::prelude::BackgroundSubtractorMOG2Trait as Model;
-
-fn compare_and_learn(
-    model: &mut impl Model,
-    picture: &Mat,
-    mask: &mut Mat,
-    learn: f64,
-) -> opencv::Result<()> {
-    Model::apply(model, picture, mask, learn)
 }
 
 impl BlockingProcessor for Motion {

@@ -32,8 +32,9 @@ const PADDING: Size = Size {
     width: 8,
     height: 8,
 };
-/// Each step of the search is this much larger than the one before.
-const SCALE_STEP: f64 = 1.1;
+/// Each step of the search is this much larger than the one before. On the clip in `testdata/` 1.1 finds one person in
+/// twenty more and takes 1.7 times as long.
+const SCALE_STEP: f64 = 1.2;
 /// The detector's weight from which on a window counts: higher misses people, lower sees them in lamp posts.
 const MIN_WEIGHT: f64 = 0.15;
 
@@ -57,7 +58,7 @@ impl People {
 
 fn detector() -> opencv::Result<objdetect::HOGDescriptor> {
     let mut hog = objdetect::HOGDescriptor::default()?;
-    hog.set_svm_detector(&objdetect::HOGDescriptor::get_default_people_detector()?)?;
+    hog.set_svm_detector_input_array(&objdetect::HOGDescriptor::get_default_people_detector()?)?;
     Ok(hog)
 }
 

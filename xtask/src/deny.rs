@@ -1,39 +1,66 @@
 //! Licences, bans, sources and known vulnerabilities of everything we depend on, by cargo-deny and `deny.toml`.
 
-use std::process::Command;
+use anyhow::{Context, Result, bail};
 
-use anyhow::{Context, Result};
-
+use crate::check::Findings;
 use crate::needs;
-use crate::steps::{run as run_command, step};
+use crate::steps::execute;
 use crate::workspace::cargo;
 
 const VERSION: &str = "0.20.2";
 
 /// What cargo-deny says when it cannot get the list of vulnerabilities: that is no finding about the code.
-const NO_DATABASE: [&str; 3] = ["failed to fetch advisory database", "unable to load advisory database", "failed to clone"];
+const NO_DATABASE: [&str; 3] = [
+    "failed to fetch advisory database",
+    "unable to load advisory database",
+    "failed to clone",
+];
 
-/// Returns what could not run, with the reason.
-pub fn run() -> Result<Vec<String>> {
+/// Runs what `deny.toml` demands.
+pub fn run(findings: &mut Findings) {
     if !needs::has_command("cargo-deny") {
         let install = ["install", "--locked", "--version", VERSION, "cargo-deny"];
-        let name = "building cargo-deny (once; takes some minutes)";
-        step(name, || run_command(&mut cargo(&install)))?;
+        findings.check("building cargo-deny (once; takes some minutes)", || {
+            execute(&mut cargo(&install)).map(|()| None)
+        });
     }
-    step("licences, bans, sources", || run_command(&mut cargo(&["deny", "check", "licenses", "bans", "sources"])))?;
-    step("known vulnerabilities", advisories)
+    let offline = [
+        "deny",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ];
+    findings.check("licences, bans, sources", || {
+        execute(&mut cargo(&offline)).map(|()| None)
+    });
+    findings.check("known vulnerabilities", advisories);
 }
 
-fn advisories() -> Result<Vec<String>> {
-    let mut check: Command = cargo(&["deny", "check", "advisories"]);
-    let output = check.output().context("running cargo deny check advisories")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+/// Why it could not run, if it could not: the list of vulnerabilities has to be fetched.
+fn advisories() -> Result<Option<String>> {
+    let mut check = cargo(&["deny", "check", "--hide-inclusion-graph", "advisories"]);
+    let output = check
+        .output()
+        .context("running cargo deny check advisories")?;
     if output.status.success() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let Some(reason) = said.lines().find(|line| NO_DATABASE.iter().any(|sign| line.contains(sign))) else {
-        eprint!("{said}");
-        anyhow::bail!("a dependency has a known vulnerability, or is not maintained: see above");
-    };
-    Ok(vec![format!("the check for known vulnerabilities: its database cannot be had ({})", reason.trim())])
+    let said = String::from_utf8_lossy(&output.stderr);
+    if let Some(line) = said
+        .lines()
+        .find(|line| NO_DATABASE.iter().any(|sign| line.contains(sign)))
+    {
+        // Without the date in front.
+        return Ok(Some(
+            line.rsplit("[ERROR] ")
+                .next()
+                .unwrap_or(line)
+                .trim()
+                .to_owned(),
+        ));
+    }
+    eprint!("{said}");
+    bail!("a dependency has a known vulnerability, or is not maintained any more: see above")
 }

@@ -42,19 +42,25 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Task::Setup => setup::run(),
-        Task::Demo(args) => demo::run(&args),
+        Task::Setup => setup::run().map(done),
+        Task::Demo(args) => demo::run(&args).map(done),
         Task::Test(args) => test::run(&args),
-        Task::Install => install::install(),
-        Task::Kafka => kafka::run(),
-        Task::Check => check::run(),
+        Task::Install => install::install().map(done),
+        Task::Kafka => kafka::run().map(done),
+        Task::Check => check::run().map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            // As everywhere in Framelane: 2 for wrong settings, 1 for what fails later.
+            let is_setting = matches!(
+                error.downcast_ref(),
+                Some(kafka_node::Error::Environment { .. })
+            );
+            ExitCode::from(if is_setting { 2 } else { 1 })
         }
     }
 }

@@ -41,7 +41,13 @@ const NEEDS: &[Need] = &[
     need("clang", Proof::Command("clang")),
     need("libclang-dev", Proof::Libclang),
     need("libopencv-dev", Proof::Library("opencv4")),
-    need("opencv-data", Proof::Path(&["/usr/share/opencv4/haarcascades", "/usr/local/share/opencv4/haarcascades"])),
+    need(
+        "opencv-data",
+        Proof::Path(&[
+            "/usr/share/opencv4/haarcascades",
+            "/usr/local/share/opencv4/haarcascades",
+        ]),
+    ),
     need("libssl-dev", Proof::Library("openssl")),
     need("libcurl4-openssl-dev", Proof::Library("libcurl")),
     need("zlib1g-dev", Proof::Library("zlib")),
@@ -55,7 +61,11 @@ pub const JAVA_PACKAGE_ELSE: &str = "default-jre-headless";
 
 /// The packages that would bring what is not here.
 pub fn missing() -> Vec<&'static str> {
-    NEEDS.iter().filter(|need| !need.proof.holds()).map(|need| need.package).collect()
+    NEEDS
+        .iter()
+        .filter(|need| !need.proof.holds())
+        .map(|need| need.package)
+        .collect()
 }
 
 impl Proof {
@@ -64,7 +74,10 @@ impl Proof {
             Self::Command(name) => has_command(name),
             Self::Library(name) => succeeds(Command::new("pkg-config").args(["--exists", name])),
             Self::Path(paths) => paths.iter().any(|path| Path::new(path).exists()),
-            Self::Libclang => env::var_os("LIBCLANG_PATH").is_some() || libclang_folders().any(|folder| holds_libclang(&folder)),
+            Self::Libclang => {
+                env::var_os("LIBCLANG_PATH").is_some()
+                    || libclang_folders().any(|folder| holds_libclang(&folder))
+            }
             Self::Java => kafka_node::find_java().is_ok(),
         }
     }
@@ -72,17 +85,28 @@ impl Proof {
 
 /// Whether the PATH has this command.
 pub fn has_command(name: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn libclang_folders() -> impl Iterator<Item = PathBuf> {
-    let debian = entries(Path::new("/usr/lib")).filter(|path| name(path).starts_with("llvm-")).map(|path| path.join("lib"));
-    let multiarch = entries(Path::new("/usr/lib")).filter(|path| name(path).ends_with("-linux-gnu"));
-    debian.chain(multiarch).chain([PathBuf::from("/usr/lib64"), PathBuf::from("/usr/lib")])
+    let debian = entries(Path::new("/usr/lib"))
+        .filter(|path| name(path).starts_with("llvm-"))
+        .map(|path| path.join("lib"));
+    let multiarch =
+        entries(Path::new("/usr/lib")).filter(|path| name(path).ends_with("-linux-gnu"));
+    debian
+        .chain(multiarch)
+        .chain([PathBuf::from("/usr/lib64"), PathBuf::from("/usr/lib")])
 }
 
 /// `libclang.so` or `libclang-14.so.1`, but not the C++ library `libclang-cpp.so`.
@@ -94,9 +118,15 @@ fn holds_libclang(folder: &Path) -> bool {
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }

@@ -1,12 +1,12 @@
 //! Installs what is missing with apt-get; on other systems says what is missing.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use nix::unistd::Uid;
 
 use crate::needs::{self, JAVA_PACKAGE, JAVA_PACKAGE_ELSE};
-use crate::steps::{run, step};
+use crate::steps::{execute, step};
 
 /// Instant if nothing is missing.
 pub fn run() -> Result<()> {
@@ -22,21 +22,30 @@ pub fn run() -> Result<()> {
             missing.join(" ")
         );
     }
-    step(&format!("setup: installing {}", missing.join(" ")), || install(&missing))?;
+    step(&format!("setup: installing {}", missing.join(" ")), || {
+        install(&missing)
+    })?;
     let still = needs::missing();
     if !still.is_empty() {
-        bail!("installed, yet still not found: {}; is another version first on the PATH?", still.join(" "));
+        bail!(
+            "installed, yet still not found: {}; is another version first on the PATH?",
+            still.join(" ")
+        );
     }
     Ok(())
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    run(&mut apt_get(&["update", "-qq"])?)?;
+    execute(&mut apt_get(&["update", "-qq"])?)?;
     let mut install = apt_get(&["install", "-qq", "--yes", "--no-install-recommends"])?;
     for package in packages {
-        install.arg(if *package == JAVA_PACKAGE { java_package() } else { package });
+        install.arg(if *package == JAVA_PACKAGE {
+            java_package()
+        } else {
+            package
+        });
     }
-    run(&mut install)
+    execute(&mut install)
 }
 
 /// As root, or through sudo (which may ask for a password).
@@ -49,14 +58,27 @@ fn apt_get(arguments: &[&str]) -> Result<Command> {
         sudo.arg(words[0]);
         sudo
     } else {
-        bail!("packages have to be installed, and this is neither root nor a machine with sudo; run `cargo xtask setup` as root");
+        bail!(
+            "packages have to be installed, and this is neither root nor a machine with sudo; run `cargo xtask setup` as root"
+        );
     };
-    command.args(&words[1..]).args(arguments);
+    // Hundreds of lines of "Unpacking"; what goes wrong comes on standard error.
+    command
+        .args(&words[1..])
+        .args(arguments)
+        .stdout(Stdio::null());
     Ok(command)
 }
 
 fn java_package() -> &'static str {
     let mut show = Command::new("apt-cache");
-    let known = show.args(["show", JAVA_PACKAGE]).output().is_ok_and(|output| output.status.success());
-    if known { JAVA_PACKAGE } else { JAVA_PACKAGE_ELSE }
+    let known = show
+        .args(["show", JAVA_PACKAGE])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if known {
+        JAVA_PACKAGE
+    } else {
+        JAVA_PACKAGE_ELSE
+    }
 }

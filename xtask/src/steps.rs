@@ -11,13 +11,18 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     let result = work();
     let word = if result.is_ok() { "done" } else { "FAILED" };
-    eprintln!("== {name}: {word} in {:.1} s", start.elapsed().as_secs_f64());
+    eprintln!(
+        "== {name}: {word} in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
     result.with_context(|| name.to_owned())
 }
 
 /// Runs a command to its end with our own standard streams.
-pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("running {}", line(command)))?;
+pub fn execute(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("running {}", line(command)))?;
     if !status.success() {
         bail!("{} ended with {status}", line(command));
     }
@@ -27,5 +32,8 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// As a person would type it.
 pub fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, then every test against one real Kafka.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
@@ -21,42 +21,66 @@ pub struct Args {
     cargo_test: Vec<String>,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<ExitCode> {
     setup::run()?;
-    let not_run = check::all()?;
-    let kafka = step("Kafka", || {
-        let kafka = Kafka::find_or_start(&Options::from_env()?)?;
-        eprintln!("Kafka at {} ({})", kafka.bootstrap_servers(), kafka.provider());
-        Ok(kafka)
-    })?;
     let mut report = Report::default();
-    let tested = step("tests", || cargo_test(&kafka, &args.cargo_test, &mut report));
-    drop(kafka);
-    for reason in &not_run {
-        println!("NOT RUN {reason}");
+    let mut findings = check::all();
+    match step("Kafka", find_kafka) {
+        Ok(kafka) => findings.check("tests", || {
+            cargo_test(&kafka, &args.cargo_test, &mut report).map(|()| None)
+        }),
+        Err(error) => findings.failed.push(format!("tests: {error:#}")),
     }
+    let code = if findings.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
+    report.add(findings);
     print!("{report}");
     std::io::stdout().flush().context("writing the report")?;
-    tested
+    Ok(code)
+}
+
+/// One Kafka for all tests; those that do it harm start their own.
+fn find_kafka() -> Result<Kafka> {
+    let kafka = Kafka::find_or_start(&Options::from_env()?)?;
+    eprintln!(
+        "Kafka at {} ({})",
+        kafka.bootstrap_servers(),
+        kafka.provider()
+    );
+    Ok(kafka)
 }
 
 fn cargo_test(kafka: &Kafka, arguments: &[String], report: &mut Report) -> Result<()> {
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.args(arguments).env("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers());
+    command
+        .args(arguments)
+        .env("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers());
     stream(&mut command, |line| report.read(line))
 }
 
 /// Runs a command; its lines go to the terminal as they come, and to `seen`.
 fn stream(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("running cargo test")?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("running cargo test")?;
     let (sender, lines) = mpsc::channel();
-    let readers = [forward(child.stdout.take(), sender.clone()), forward(child.stderr.take(), sender)];
+    let readers = [
+        forward(child.stdout.take(), sender.clone()),
+        forward(child.stderr.take(), sender),
+    ];
     for line in lines {
         println!("{line}");
         seen(&line);
     }
     for reader in readers {
-        reader.join().map_err(|_| anyhow::anyhow!("a thread that reads the output of cargo test panicked"))?;
+        reader.join().map_err(|_| {
+            anyhow::anyhow!("a thread that reads the output of cargo test panicked")
+        })?;
     }
     let status = child.wait().context("waiting for cargo test")?;
     if !status.success() {
@@ -66,11 +90,17 @@ fn stream(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
 }
 
 /// Lines to the channel until the pipe ends. Bytes that are not UTF-8 do not end it.
-fn forward(pipe: Option<impl Read + Send + 'static>, lines: Sender<String>) -> thread::JoinHandle<()> {
+fn forward(
+    pipe: Option<impl Read + Send + 'static>,
+    lines: Sender<String>,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let Some(pipe) = pipe else { return };
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-            if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            if lines
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
                 return;
             }
         }

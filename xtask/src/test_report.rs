@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::check::Findings;
+
 /// Fed with every line of the output; shown, it ends with the one line that says it all.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -14,11 +16,24 @@ pub struct Report {
     skipped: Vec<String>,
     /// Names of tests marked `#[ignore]`.
     ignored: Vec<String>,
+    /// Checks and tests that failed or could not run, see [`Findings`].
+    findings: Findings,
     passed: usize,
     failed: usize,
 }
 
 impl Report {
+    /// What was found around the tests; a failed check counts as one failure.
+    pub fn add(&mut self, findings: Findings) {
+        // Failed tests are counted one by one; a run that failed without any (it did not compile) counts as one.
+        self.failed += findings
+            .failed
+            .iter()
+            .filter(|what| !what.starts_with("tests: ") || self.failed == 0)
+            .count();
+        self.findings = findings;
+    }
+
     pub fn read(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.passed += count(counts, "passed");
@@ -29,21 +44,42 @@ impl Report {
             if !self.skipped.contains(&skipped) {
                 self.skipped.push(skipped);
             }
-        } else if let Some((test, reason)) = line.strip_prefix("test ").and_then(|line| line.split_once(" ... ignored")) {
-            self.ignored.push(format!("{test}{}", reason.replacen(", ", ": ", 1)));
+        } else if let Some((test, reason)) = line
+            .strip_prefix("test ")
+            .and_then(|line| line.split_once(" ... ignored"))
+        {
+            self.ignored
+                .push(format!("{test}{}", reason.replacen(", ", ": ", 1)));
         }
     }
 }
 
 /// The number before `word` in `ok. 12 passed; 0 failed; ...`.
 fn count(counts: &str, word: &str) -> usize {
-    let mut words = counts.split_whitespace().map(|part| part.trim_end_matches([';', '.']));
+    let mut words = counts
+        .split_whitespace()
+        .map(|part| part.trim_end_matches([';', '.']));
     let mut before = "";
-    words.find_map(|this| if this == word { before.parse().ok() } else { before = this; None }).unwrap_or(0)
+    words
+        .find_map(|this| {
+            if this == word {
+                before.parse().ok()
+            } else {
+                before = this;
+                None
+            }
+        })
+        .unwrap_or(0)
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for what in &self.findings.failed {
+            writeln!(out, "FAILED {what}")?;
+        }
+        for what in &self.findings.not_run {
+            writeln!(out, "NOT RUN {what}")?;
+        }
         for name in self.skipped.iter().chain(&self.ignored) {
             writeln!(out, "SKIPPED {name}")?;
         }
@@ -52,13 +88,33 @@ impl fmt::Display for Report {
         }
         let passed = self.passed.saturating_sub(self.skipped.len());
         let skipped = self.skipped.len() + self.ignored.len();
-        writeln!(out, "{passed} passed, {} failed, {skipped} skipped", self.failed)
+        writeln!(
+            out,
+            "{passed} passed, {} failed, {skipped} skipped",
+            self.failed
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_check_is_a_failure_and_a_missing_one_is_named() {
+        let mut report = Report::default();
+        report.read("test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.16s");
+        let failed = vec!["lints: cargo clippy ended with 101".to_owned()];
+        report.add(Findings {
+            failed,
+            not_run: vec!["known vulnerabilities: no network".to_owned()],
+        });
+        let text = report.to_string();
+        assert!(text.starts_with(
+            "FAILED lints: cargo clippy ended with 101\nNOT RUN known vulnerabilities: no network\n"
+        ));
+        assert!(text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
+    }
 
     #[test]
     fn all_binaries_are_summed_and_skips_are_named_once() {
@@ -76,7 +132,10 @@ mod tests {
         }
         let text = report.to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..2], ["SKIPPED docker: no engine", "SKIPPED long: takes an hour"]);
+        assert_eq!(
+            lines[..2],
+            ["SKIPPED docker: no engine", "SKIPPED long: takes an hour"]
+        );
         assert_eq!(lines[3].split('.').next(), Some("test result: FAILED"));
         assert_eq!(lines[4], "4 passed, 1 failed, 2 skipped");
     }

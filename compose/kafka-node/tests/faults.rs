@@ -44,7 +44,10 @@ fn survives_faults(way: Way) {
         Err(Error::Start { log_tail, .. })
             if way == Way::Docker && log_tail.contains("already formatted") =>
         {
-            skipped("restart of a Kafka in Docker", "this image refuses to start on the data of its first start");
+            skipped(
+                "restart of a Kafka in Docker",
+                "this image refuses to start on the data of its first start",
+            );
             return;
         }
         restarted => restarted.unwrap(),

@@ -2,12 +2,13 @@
 
 use super::config::MAX_RECORD_BYTES;
 use super::start::REQUEST_TIMEOUT;
+use super::transaction::TRANSACTION_TIMEOUT;
 use super::{KafkaConfig, KafkaFault, Position, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Settings of a topic that is to be made.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct TopicInfo {
 pub struct Admin {
     client: AdminClient<DefaultClientContext>,
     reader: BaseConsumer,
+    /// Sees records of transactions that are not decided yet.
+    undecided_reader: BaseConsumer,
     servers: String,
 }
 
@@ -72,6 +75,11 @@ impl Admin {
             .consumer()
             .create()
             .map_err(KafkaFault::request("creating a consumer"))?;
+        let undecided_reader = config
+            .consumer()
+            .set("isolation.level", "read_uncommitted")
+            .create()
+            .map_err(KafkaFault::request("creating a consumer"))?;
         let servers = config.bootstrap_servers().to_owned();
         if let Err(cause) = reader.fetch_metadata(Some("framelane-probe"), REQUEST_TIMEOUT) {
             return Err(KafkaFault::Unreachable { servers, cause });
@@ -79,6 +87,7 @@ impl Admin {
         Ok(Self {
             client,
             reader,
+            undecided_reader,
             servers,
         })
     }
@@ -198,6 +207,29 @@ impl Admin {
         self.reader
             .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
             .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
+    }
+
+    /// The offset after the newest record, once every transaction that has written before it is decided: readers of
+    /// committed records see all there is up to here. A transaction that died undecided delays this until it times out.
+    pub fn settled_end(&self, lane: &TopicPartition) -> Result<i64, KafkaFault> {
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
+        let doing = || format!("reading the ends of {lane}");
+        let (_, end) = self
+            .undecided_reader
+            .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
+            .map_err(KafkaFault::request(doing()))?;
+        let start = Instant::now();
+        while start.elapsed() < 2 * TRANSACTION_TIMEOUT {
+            if self.ends(lane)?.1 >= end {
+                return Ok(end);
+            }
+            std::thread::sleep(LOOK_AGAIN); // Kafka offers no way to be told
+        }
+        Err(KafkaFault::Unfit(format!(
+            "a transaction in {lane} stays undecided for longer than {:?}: end its writer, or abort it with \
+             kafka-transactions.sh",
+            2 * TRANSACTION_TIMEOUT
+        )))
     }
 
     /// The offset that a position means now.

@@ -101,7 +101,7 @@ pub struct GroupMember {
 /// A stream of [`FeedEvent`]s. Dropping it without [`Feed::close`] abandons the partitions.
 #[derive(Debug)]
 pub struct Feed {
-    events: mpsc::Receiver<FeedEvent>,
+    events: mpsc::Receiver<Option<FeedEvent>>,
     control: FeedControl,
     thread: Option<JoinHandle<()>>,
 }
@@ -113,7 +113,8 @@ pub struct FeedControl {
 }
 
 pub(super) struct Shared {
-    pub events: mpsc::Sender<FeedEvent>,
+    /// None is the end of the stream: the sender itself lives as long as the last control handle.
+    pub events: mpsc::Sender<Option<FeedEvent>>,
     pub gate: Gate,
     start: StartPolicy,
     group: Group,
@@ -215,9 +216,12 @@ impl Feed {
             .name("feed".to_owned())
             .spawn({
                 let control = control.clone();
-                move || match begin(&consumer, consumer.context()) {
-                    Ok(()) => control.run(consumer),
-                    Err(fault) => control.fail(fault),
+                move || {
+                    let _end = EndOfEvents(Arc::clone(&control.shared));
+                    match begin(&consumer, consumer.context()) {
+                        Ok(()) => control.run(consumer),
+                        Err(fault) => control.fail(fault),
+                    }
                 }
             })
             .expect("the process may start a thread");
@@ -230,12 +234,12 @@ impl Feed {
 
     /// The next event; None after [`FeedControl::close`], when everything has been handed over.
     pub async fn next(&mut self) -> Option<FeedEvent> {
-        self.events.recv().await
+        self.events.recv().await.flatten()
     }
 
     /// The next event for callers without a runtime; None as in [`Feed::next`].
     pub fn next_blocking(&mut self) -> Option<FeedEvent> {
-        self.events.blocking_recv()
+        self.events.blocking_recv().flatten()
     }
 
     /// A handle for other tasks and threads.
@@ -344,7 +348,7 @@ impl FeedControl {
     }
 
     fn fail(&self, fault: KafkaFault) {
-        let _ = self.shared.events.blocking_send(FeedEvent::Failed(fault));
+        self.shared.send(FeedEvent::Failed(fault));
     }
 
     fn report(&self, cause: KafkaError) {
@@ -368,7 +372,22 @@ impl FeedControl {
     }
 }
 
+/// Ends the stream however the feed thread ends, by a panic too.
+struct EndOfEvents(Arc<Shared>);
+
+impl Drop for EndOfEvents {
+    fn drop(&mut self) {
+        // An error means that nobody listens.
+        let _ = self.0.events.blocking_send(None);
+    }
+}
+
 impl Shared {
+    /// Hands an event to the service; false if nobody listens any more.
+    pub(super) fn send(&self, event: FeedEvent) -> bool {
+        self.events.blocking_send(Some(event)).is_ok()
+    }
+
     fn intakes(
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, (Lane, JoinHandle<()>)>> {
@@ -396,7 +415,7 @@ impl ConsumerContext for FeedContext {
     ) {
         if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             if let Err(fault) = self.assigned(consumer, partitions) {
-                let _ = self.shared.events.blocking_send(FeedEvent::Failed(fault));
+                self.shared.send(FeedEvent::Failed(fault));
             }
             return;
         }
@@ -436,9 +455,7 @@ impl FeedContext {
                 start,
             };
             shared.gate.open(lane.id);
-            let _ = shared
-                .events
-                .blocking_send(FeedEvent::Assigned(lane.clone()));
+            shared.send(FeedEvent::Assigned(lane.clone()));
             let intake = Intake {
                 lane: lane.clone(),
                 position: start,
@@ -477,7 +494,7 @@ impl FeedContext {
             lost,
             done,
         };
-        if self.shared.events.blocking_send(event).is_ok() {
+        if self.shared.send(event) {
             let _ = is_done.blocking_recv(); // an error means the service has ended: nothing to wait for
         }
         for (lane, thread) in stopped {

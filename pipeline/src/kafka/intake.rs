@@ -58,7 +58,7 @@ impl Intake {
                     None => continue,
                 },
             };
-            if self.shared.events.blocking_send(event).is_err() {
+            if !self.shared.send(event) {
                 return; // nobody listens any more
             }
         }

@@ -9,7 +9,7 @@ use rdkafka::producer::Producer;
 use std::time::{Duration, Instant};
 
 /// A transaction that its owner leaves open (a crash) blocks readers this long, unless the owner restarts sooner.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One blocking call of the transaction protocol. Bounded, because a vanished coordinator can leave it hanging.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,9 +67,9 @@ impl TransactionalWriter {
     }
 
     /// Writes all records and commits the offsets consumed for them, in one transaction.
-    pub fn commit(
+    pub fn commit<'a>(
         &self,
-        records: &[Outgoing],
+        records: impl IntoIterator<Item = &'a Outgoing>,
         consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
     ) -> Result<(), TransactionFault> {
         let producer = self.writer.native();
@@ -101,9 +101,9 @@ impl TransactionalWriter {
     }
 
     /// Sends all and waits for the acknowledgements: the commit that follows then has nothing left to flush.
-    fn write(&self, records: &[Outgoing]) -> Result<(), KafkaFault> {
+    fn write<'a>(&self, records: impl IntoIterator<Item = &'a Outgoing>) -> Result<(), KafkaFault> {
         let receipts: Vec<_> = records
-            .iter()
+            .into_iter()
             .map(|record| self.writer.send(record))
             .collect::<Result<_, _>>()?;
         receipts

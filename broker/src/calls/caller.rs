@@ -1,0 +1,243 @@
+//! All calls for one frame: deadline, retries with backoff on another replica, and the isolation of suspects.
+
+use super::balancer::{Balancer, Place};
+use super::failure::Failure;
+use super::replica::ReplicaId;
+use pipeline::ordering::LaneId;
+use pipeline::trace::TraceContext;
+use processor_proto::v1::{Frame, ProcessRequest, ProcessResponse, Status};
+use rand::RngExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tonic::metadata::MetadataValue;
+
+/// The pause after a replica said that it is busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// No pause between two calls for a frame is longer.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Bounds on the calls for one frame.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimits {
+    /// For one call.
+    pub deadline: Duration,
+    /// Calls that count.
+    pub attempts: u32,
+    /// Before the second call; doubles.
+    pub backoff: Duration,
+}
+
+/// How the calls for a frame ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A valid reply.
+    Done {
+        /// The reply; its id is the frame's.
+        response: ProcessResponse,
+        /// Calls made, this one included.
+        attempts: u32,
+        /// The time of the successful call.
+        call: Duration,
+    },
+    /// No call succeeded.
+    Failed {
+        /// ERROR or TIMEOUT.
+        status: Status,
+        /// The last call's failure.
+        error: String,
+        /// Calls made.
+        attempts: u32,
+        /// The time of the last call.
+        call: Duration,
+    },
+}
+
+/// Where a frame's work stands: what the watchdog reports.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<Phase>);
+
+/// The stages of a frame's work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Its picture is being read from another topic.
+    #[default]
+    FetchingPicture,
+    /// No replica has room or is up.
+    WaitingForReplica,
+    /// A call is under way.
+    Calling {
+        /// To whom.
+        replica: Arc<str>,
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// Between two calls.
+    BackingOff {
+        /// Why the last one failed.
+        error: String,
+    },
+}
+
+impl Progress {
+    pub fn set(&self, phase: Phase) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    pub fn get(&self) -> Phase {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Makes the calls.
+#[derive(Debug)]
+pub struct Caller {
+    balancer: Arc<Balancer>,
+    limits: CallLimits,
+    /// Held by a frame during whose call a replica died. One suspect at a time: a frame that kills processors must not
+    /// use up the attempts of the innocent frames beside it.
+    suspect: tokio::sync::Mutex<()>,
+}
+
+impl Caller {
+    pub fn new(balancer: Arc<Balancer>, limits: CallLimits) -> Self {
+        Self {
+            balancer,
+            limits,
+            suspect: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Calls until a replica answers, the attempts are used up, or the frame is refused. Waits for as long as no replica
+    /// is up. Dropping the future cancels the call under way.
+    pub async fn call(
+        &self,
+        lane: LaneId,
+        frame: Frame,
+        trace: TraceContext,
+        progress: &Progress,
+    ) -> Outcome {
+        let mut attempts = 0;
+        let mut failed_at: Option<ReplicaId> = None;
+        let mut isolation = None;
+        loop {
+            progress.set(Phase::WaitingForReplica);
+            let place = self.balancer.place(lane, failed_at).await;
+            let attempt = attempts + 1;
+            progress.set(Phase::Calling {
+                replica: Arc::clone(&place.address),
+                attempt,
+            });
+            let start = Instant::now();
+            let result = self.call_once(&place, &frame, attempt, trace).await;
+            let call = start.elapsed();
+            self.account(&place, &result, call);
+            let failure = match result {
+                Ok(response) => {
+                    return Outcome::Done {
+                        response,
+                        attempts: attempt,
+                        call,
+                    };
+                }
+                Err(failure) => failure,
+            };
+            failed_at = Some(place.replica);
+            drop(place);
+            if let Failure::Busy | Failure::NotSent(_) = failure {
+                pause(BUSY_PAUSE).await;
+                continue;
+            }
+            attempts = attempt;
+            let (status, error) = self.describe(&failure);
+            if attempts >= self.limits.attempts || matches!(failure, Failure::Refused(_)) {
+                return Outcome::Failed {
+                    status,
+                    error,
+                    attempts,
+                    call,
+                };
+            }
+            tracing::debug!(id = %frame.id.clone().unwrap_or_default(), attempts, error, "call failed");
+            progress.set(Phase::BackingOff { error });
+            let doublings = (attempts - 1).min(16);
+            pause((self.limits.backoff * (1 << doublings)).min(LONGEST_BACKOFF)).await;
+            if matches!(failure, Failure::Crashed(_)) && isolation.is_none() {
+                isolation = Some(self.suspect.lock().await);
+            }
+        }
+    }
+
+    async fn call_once(
+        &self,
+        place: &Place,
+        frame: &Frame,
+        attempt: u32,
+        trace: TraceContext,
+    ) -> Result<ProcessResponse, Failure> {
+        let mut request = tonic::Request::new(ProcessRequest {
+            frame: Some(frame.clone()), // the picture itself is shared, not copied
+            attempt,
+        });
+        request.set_timeout(self.limits.deadline);
+        if let Ok(trace) = MetadataValue::try_from(trace.to_string()) {
+            request.metadata_mut().insert(TraceContext::HEADER, trace);
+        }
+        let mut client = place.client.clone();
+        let response = tokio::time::timeout(self.limits.deadline, client.process(request))
+            .await
+            .map_err(|_| Failure::TimedOut)??
+            .into_inner();
+        if response.id != frame.id {
+            let found = response
+                .id
+                .map_or_else(|| "none".to_owned(), |id| id.to_string());
+            return Err(Failure::Failed(format!("the reply is for frame {found}")));
+        }
+        Ok(response)
+    }
+
+    fn account(&self, place: &Place, result: &Result<ProcessResponse, Failure>, call: Duration) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(Failure::Busy) => "busy",
+            Err(Failure::NotSent(_)) => "unreachable",
+            Err(Failure::Refused(_)) => "refused",
+            Err(Failure::Crashed(_)) => "crashed",
+            Err(Failure::TimedOut) => "timeout",
+            Err(Failure::Failed(_)) => "error",
+        };
+        let replica = place.address.to_string();
+        metrics::counter!("framelane_broker_calls_total", "replica" => replica, "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("framelane_broker_call_seconds").record(call.as_secs_f64());
+        self.balancer.change(place.replica, |replica| match result {
+            // A refusal is an answer: the replica works.
+            Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
+            Err(Failure::Busy) => replica.is_busy(),
+            Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
+            Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
+        });
+    }
+
+    fn describe(&self, failure: &Failure) -> (Status, String) {
+        match failure {
+            Failure::TimedOut => {
+                let deadline = humantime::format_duration(self.limits.deadline);
+                (Status::Timeout, format!("no answer within {deadline}"))
+            }
+            Failure::Refused(text) | Failure::Crashed(text) | Failure::Failed(text) => {
+                (Status::Error, text.clone())
+            }
+            Failure::Busy | Failure::NotSent(_) => (Status::Error, "not sent".to_owned()),
+        }
+    }
+}
+
+/// Half to one and a half times as long, so that many frames do not come back at the same moment.
+async fn pause(about: Duration) {
+    let factor = rand::rng().random_range(0.5..1.5);
+    tokio::time::sleep(about.mul_f64(factor)).await;
+}

@@ -1,0 +1,166 @@
+//! Keeps the balancer's picture of the replicas true: addresses looked up again and again, health asked for.
+
+use super::balancer::Balancer;
+use super::replica::{Replica, ReplicaId, connect};
+use processor_proto::v1::DescribeRequest;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Uri};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+/// A replica that is up is asked at this rhythm; one that is down more often, since frames may be waiting for it.
+const CHECK_UP_EVERY: Duration = Duration::from_secs(1);
+const CHECK_DOWN_EVERY: Duration = Duration::from_millis(200);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs until cancelled. `limit` is the number of calls in flight per replica, if the user chose one.
+pub async fn watch(
+    balancer: Arc<Balancer>,
+    processors: Vec<Uri>,
+    limit: Option<usize>,
+    shutdown: CancellationToken,
+) {
+    let mut watched: BTreeMap<SocketAddr, (ReplicaId, CancellationToken)> = BTreeMap::new();
+    let mut checks = JoinSet::new();
+    let mut rhythm = tokio::time::interval(LOOK_UP_EVERY);
+    while shutdown.run_until_cancelled(rhythm.tick()).await.is_some() {
+        let mut found: BTreeMap<SocketAddr, Uri> = BTreeMap::new();
+        let mut complete = true;
+        for uri in &processors {
+            match look_up(uri).await {
+                Ok(addresses) => found.extend(addresses.into_iter().map(|a| (a, uri.clone()))),
+                Err(cause) => {
+                    complete = false; // a name server that is away for a moment must not empty the list
+                    tracing::warn!(processor = %uri, %cause, "the processor's address cannot be looked up");
+                }
+            }
+        }
+        if complete {
+            watched.retain(|address, (id, stop)| {
+                let stays = found.contains_key(address);
+                if !stays {
+                    tracing::info!(replica = %address, "the processor no longer has this address");
+                    stop.cancel();
+                    balancer.remove(*id);
+                }
+                stays
+            });
+        }
+        for (address, uri) in found {
+            if watched.contains_key(&address) {
+                continue;
+            }
+            match connect(&uri, address) {
+                Ok(channel) => {
+                    let id = balancer.add(Replica::new(channel.clone(), address, limit));
+                    let stop = shutdown.child_token();
+                    watched.insert(address, (id, stop.clone()));
+                    checks.spawn(check(
+                        Arc::clone(&balancer),
+                        id,
+                        address,
+                        channel,
+                        limit,
+                        stop,
+                    ));
+                }
+                Err(cause) => tracing::warn!(processor = %uri, %cause, "not a usable address"),
+            }
+        }
+        while checks.try_join_next().is_some() {}
+    }
+    while checks.join_next().await.is_some() {}
+}
+
+async fn look_up(uri: &Uri) -> std::io::Result<Vec<SocketAddr>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = uri.port_u16().unwrap_or(80);
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+/// Asks one replica for its health, for ever.
+async fn check(
+    balancer: Arc<Balancer>,
+    id: ReplicaId,
+    address: SocketAddr,
+    channel: Channel,
+    limit: Option<usize>,
+    stop: CancellationToken,
+) {
+    let mut health = HealthClient::new(channel.clone());
+    let mut was_up = None;
+    loop {
+        let state = is_serving(&mut health).await;
+        let is_up = state.is_ok();
+        if was_up != Some(is_up) {
+            match &state {
+                Ok(()) => {
+                    describe(&balancer, id, channel.clone(), limit).await;
+                    tracing::info!(replica = %address, "the processor is up");
+                }
+                Err(why) => tracing::warn!(replica = %address, why, "the processor is down"),
+            }
+            was_up = Some(is_up);
+        }
+        // Set every time: a failed call may have marked it down in between.
+        balancer.change(id, |replica| replica.is_up = is_up);
+        let next = if is_up {
+            CHECK_UP_EVERY
+        } else {
+            CHECK_DOWN_EVERY
+        };
+        if stop
+            .run_until_cancelled(tokio::time::sleep(next))
+            .await
+            .is_none()
+        {
+            return;
+        }
+    }
+}
+
+async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), String> {
+    let request = HealthCheckRequest {
+        service: String::new(), // the whole server
+    };
+    let answer = tokio::time::timeout(CHECK_TIMEOUT, health.check(request))
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer to the health check")));
+    match answer {
+        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
+        Ok(answer) => Err(format!(
+            "it says {}",
+            answer.get_ref().status().as_str_name()
+        )),
+        // Without the health service a server that answers at all counts as healthy.
+        Err(status) if status.code() == Code::Unimplemented => Ok(()),
+        Err(status) => Err(status.message().to_owned()),
+    }
+}
+
+/// What the replica says it is and can take.
+async fn describe(balancer: &Arc<Balancer>, id: ReplicaId, channel: Channel, limit: Option<usize>) {
+    let mut client = processor_proto::v1::processor_client::ProcessorClient::new(channel);
+    let answer = tokio::time::timeout(CHECK_TIMEOUT, client.describe(DescribeRequest {})).await;
+    let Ok(Ok(answer)) = answer else {
+        return; // optional: the defaults stay
+    };
+    let answer = answer.into_inner();
+    balancer.change(id, |replica| {
+        if limit.is_none() && answer.max_in_flight > 0 {
+            replica.set_limit(answer.max_in_flight as usize);
+        }
+        if !answer.name.is_empty() {
+            replica.name = answer.name.into();
+        }
+        replica.needs_pixels = answer.needs_pixels;
+    });
+}

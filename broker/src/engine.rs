@@ -1,0 +1,470 @@
+//! The one task that owns the ordering core: takes in what happens, does what the core says.
+
+use crate::args::{Config, Guarantee, Membership};
+use crate::calls::{self, Balancer, CallLimits, Caller, Progress};
+use crate::lanes::Lanes;
+use crate::output::{Destination, Output, Place};
+use crate::policy::{Decision, Policy};
+use crate::status::Status;
+use crate::work::{Job, Work};
+use crate::writer::{self, Command, Report, WriterThread};
+use anyhow::{Context, Result, anyhow};
+use pipeline::instance::Instance;
+use pipeline::kafka::{
+    Feed, FeedControl, FeedEvent, GroupMember, Incoming, LaneBounds, StartPolicy,
+};
+use pipeline::ordering::{Action, Batch, CommitPolicy, Delivery, Event, LaneId};
+use pipeline::resolve::Resolver;
+use pipeline::wire;
+use processor_proto::envelope::Kind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Outputs of a batch: more only make the next commit wait longer.
+const BATCH_RECORDS: usize = 1000;
+const BATCH_BYTES: usize = 32 << 20;
+/// Beyond the drain time, what the last commit may take before the broker gives up and leaves it to its successor.
+const LAST_COMMIT: Duration = Duration::from_secs(30);
+
+/// Runs the broker until it is told to stop, a frame halts it, or it cannot go on.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    let instance = Instance::claim(&config.group, config.args.instance.clone())?;
+    let (destination, open_writer) = {
+        let (config, name) = (config.clone(), instance.name().to_owned());
+        tokio::task::spawn_blocking(move || -> Result<_> {
+            let destination = crate::topics::prepare(&config)?;
+            Ok((destination, writer::open(&config, &name)?))
+        })
+        .await??
+    };
+    tracing::info!(input = ?config.args.input, output = config.args.output, group = config.group,
+        instance = instance.name(), delivery = ?config.args.delivery, "starting");
+    let balancer = Arc::new(Balancer::default());
+    let watch_until = CancellationToken::new();
+    let watch = tokio::spawn(calls::watch(
+        Arc::clone(&balancer),
+        config.processors.clone(),
+        config.args.in_flight,
+        watch_until.clone(),
+    ));
+    let feed = subscribe(&config, instance.name())?;
+    let writer = open_writer
+        .spawn(feed.control())
+        .context("starting the writer thread")?;
+    let engine = Engine::new(&config, destination, balancer, feed.control());
+    let result = engine.run(feed, writer, shutdown).await;
+    watch_until.cancel();
+    watch.await.context("watching the processors")?;
+    result
+}
+
+fn subscribe(config: &Config, instance: &str) -> Result<Feed> {
+    let args = &config.args;
+    let member = GroupMember {
+        group: config.group.clone(),
+        membership: match args.membership {
+            Membership::Static => pipeline::kafka::Membership::Static(instance.to_owned()),
+            Membership::Dynamic => pipeline::kafka::Membership::Dynamic,
+        },
+        session_timeout: args.session_timeout,
+    };
+    let bounds = LaneBounds {
+        lane_records: args.window,
+        lane_bytes: args.window_mib << 20,
+        total_bytes: args.memory_mib << 20,
+    };
+    let start = StartPolicy::new(args.from);
+    Ok(Feed::subscribe(
+        &config.kafka,
+        &member,
+        &args.input,
+        start,
+        bounds,
+    )?)
+}
+
+/// A frame whose work is over.
+type Finished = (LaneId, i64, Decision);
+
+struct Engine {
+    start: Instant,
+    delivery: Delivery<Output>,
+    lanes: Lanes,
+    destination: Destination,
+    work: Arc<Work>,
+    balancer: Arc<Balancer>,
+    tasks: TaskTracker,
+    finished: mpsc::Sender<Finished>,
+    finishing: mpsc::Receiver<Finished>,
+    feed: FeedControl,
+    commands: Option<std::sync::mpsc::Sender<Command>>,
+    status: Status,
+    drain: Duration,
+    /// When a stopping broker gives up its last commit.
+    give_up: Option<Duration>,
+    failure: Option<anyhow::Error>,
+}
+
+enum Input {
+    Feed(Option<FeedEvent>),
+    Finished(Finished),
+    Writer(Option<Report>),
+    Time,
+    Second,
+    Stop,
+}
+
+impl Engine {
+    fn new(
+        config: &Config,
+        destination: Destination,
+        balancer: Arc<Balancer>,
+        feed: FeedControl,
+    ) -> Self {
+        let args = &config.args;
+        let limits = CallLimits {
+            deadline: args.deadline,
+            attempts: args.attempts,
+            backoff: args.backoff,
+        };
+        let work = Arc::new(Work {
+            caller: Caller::new(Arc::clone(&balancer), limits),
+            resolver: Resolver::new(config.kafka.clone()),
+            policy: Policy {
+                content: args.content,
+                on_failure: args.on_failure,
+                destination: destination.clone(),
+            },
+        });
+        // Every message stands for a slot, and slots are bounded by the feed's gate.
+        let (finished, finishing) = mpsc::channel(1024);
+        Self {
+            start: Instant::now(),
+            delivery: Delivery::new(CommitPolicy {
+                linger: config.commit_linger,
+                max_records: BATCH_RECORDS,
+                max_bytes: BATCH_BYTES,
+            }),
+            lanes: Lanes::default(),
+            destination,
+            work,
+            status: Status::new(args.watchdog, args.delivery == Guarantee::ExactlyOnce),
+            balancer,
+            tasks: TaskTracker::new(),
+            finished,
+            finishing,
+            feed,
+            commands: None,
+            drain: args.drain,
+            give_up: None,
+            failure: None,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut feed: Feed,
+        writer: WriterThread,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        let WriterThread {
+            commands,
+            mut reports,
+            thread,
+        } = writer;
+        self.commands = Some(commands);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self
+                .next_deadline()
+                .map(|at| tokio::time::Instant::from_std(self.start + at));
+            let input = tokio::select! {
+                event = feed.next() => Input::Feed(event),
+                Some(finished) = self.finishing.recv() => Input::Finished(finished),
+                report = reports.recv() => Input::Writer(report),
+                () = sleep_until(deadline) => Input::Time,
+                _ = second.tick() => Input::Second,
+                () = shutdown.cancelled(), if self.give_up.is_none() => Input::Stop,
+            };
+            if let Input::Feed(None) = input {
+                break; // all lanes are gone
+            }
+            self.take_in(input);
+            if self.give_up.is_some_and(|at| self.now() >= at) {
+                self.fail(anyhow!(
+                    "Kafka did not take the last results in time; their frames are processed again after the next start"
+                ));
+                break;
+            }
+        }
+        let gave_up = self.give_up.is_some_and(|at| self.now() >= at);
+        self.lanes.cancel_all();
+        self.finishing.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+        drop((self.commands.take(), reports));
+        if !gave_up {
+            // Both threads have nothing left to do. (After giving up, the process's end is theirs.)
+            let ended = tokio::task::spawn_blocking(move || (feed.join(), thread.join())).await?;
+            ended.1.map_err(|_| anyhow!("the writer thread panicked"))?;
+        }
+        self.status.summary();
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        [
+            self.delivery.next_deadline(),
+            self.lanes.next_deadline(),
+            self.give_up,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn take_in(&mut self, input: Input) {
+        match input {
+            Input::Feed(Some(event)) => self.read(event),
+            Input::Feed(None) => {}
+            Input::Finished((lane, offset, decision)) => self.finish(lane, offset, decision),
+            Input::Writer(Some(report)) => self.handle(match report {
+                Report::Committed => Event::Committed,
+                Report::Aborted => Event::Aborted,
+                Report::Unknown => Event::Unknown,
+                Report::Recovered(committed) => Event::Recovered { committed },
+            }),
+            Input::Writer(None) => {
+                self.fail(anyhow!("the writer thread has ended"));
+                self.give_up = Some(self.now());
+            }
+            Input::Time => {
+                let lanes = self.lanes.expired(self.now());
+                if lanes.is_empty() {
+                    self.handle(Event::Tick);
+                } else {
+                    self.handle(Event::DrainExpired { lanes });
+                }
+            }
+            Input::Second => {
+                self.status
+                    .every_second(&self.delivery, &self.lanes, &self.balancer, &self.feed);
+            }
+            Input::Stop => self.stop(),
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.give_up.is_none() {
+            self.give_up = Some(self.now() + self.drain + LAST_COMMIT);
+            self.feed.close();
+        }
+    }
+
+    fn fail(&mut self, error: anyhow::Error) {
+        tracing::error!("{error:#}");
+        self.failure.get_or_insert(error);
+        self.stop();
+    }
+
+    fn read(&mut self, event: FeedEvent) {
+        match event {
+            FeedEvent::Assigned(lane) => {
+                tracing::info!(lane = %lane.tp, offset = lane.start, "reading");
+                let (id, start) = (lane.id, lane.start);
+                self.lanes.add(lane);
+                self.handle(Event::Assigned { lane: id, start });
+            }
+            FeedEvent::Record { lane, record } => self.arrive(lane, record),
+            FeedEvent::Expired { lane, from, to } => {
+                let Some(ours) = self.lanes.get(lane) else {
+                    return;
+                };
+                tracing::error!(lane = %ours.tp, from, to, "Kafka's retention removed records before they were processed");
+                let output = self.destination.expired(&ours.tp, from, to);
+                let offset = to - 1; // so that the offset to commit is `to`
+                self.handle(Event::Arrived {
+                    lane,
+                    offset,
+                    bytes: 0,
+                });
+                self.complete(lane, offset, output);
+            }
+            FeedEvent::ReachedEnd { .. } => {}
+            FeedEvent::Revoked { lanes, lost, done } => {
+                tracing::info!(lanes = lanes.len(), lost, "partitions are taken away");
+                if lost {
+                    self.handle(Event::Lost { lanes });
+                } else {
+                    self.lanes.revoke(&lanes, self.now() + self.drain, done);
+                    self.handle(Event::Revoking { lanes });
+                }
+            }
+            FeedEvent::Failed(fault) => self.fail(fault.into()),
+        }
+    }
+
+    /// The record takes its slot; then its work begins.
+    fn arrive(&mut self, lane: LaneId, record: Incoming) {
+        let offset = record.offset;
+        let bytes = record.memory_bytes();
+        let Some(ours) = self.lanes.get_mut(lane) else {
+            return; // read before the lane went
+        };
+        ours.bytes += bytes;
+        ours.position = offset + 1;
+        self.handle(Event::Arrived {
+            lane,
+            offset,
+            bytes,
+        });
+        let input = Place::of(&record);
+        match wire::from_record(&record) {
+            Ok(Kind::Frame(frame)) => self.begin(lane, input, frame),
+            Ok(message) => {
+                let output = self.destination.pass_on(&input, &message);
+                self.complete(lane, offset, output);
+            }
+            Err(error) => {
+                tracing::warn!(%input, %error, "not a frame: quarantined in its place");
+                let output = self
+                    .destination
+                    .quarantine(&input, &record, &error.to_string());
+                self.complete(lane, offset, output);
+            }
+        }
+    }
+
+    fn begin(&mut self, lane: LaneId, input: Place, frame: processor_proto::v1::Frame) {
+        let offset = input.offset;
+        let needs_pixels = self.balancer.needs_pixels();
+        let resolving = needs_pixels
+            .then(|| self.work.resolver.resolve(&frame))
+            .flatten();
+        let progress = Arc::new(Progress::default());
+        let Some(ours) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        let id = frame.id.clone().unwrap_or_default();
+        ours.under_way.insert(offset, (id, Arc::clone(&progress)));
+        let job = Job {
+            lane,
+            input,
+            frame,
+            needs_pixels,
+            resolving,
+            progress,
+            processor: self.balancer.processor_name().to_string(),
+        };
+        let (work, cancel, finished) = (
+            Arc::clone(&self.work),
+            ours.cancel.clone(),
+            self.finished.clone(),
+        );
+        self.tasks.spawn(async move {
+            if let Some(decision) = cancel.run_until_cancelled(work.run(job)).await {
+                // The engine has ended: nobody needs the result.
+                let _ = finished.send((lane, offset, decision)).await;
+            }
+        });
+    }
+
+    fn finish(&mut self, lane: LaneId, offset: i64, decision: Decision) {
+        match decision {
+            Decision::Write(output) => self.complete(lane, offset, output),
+            Decision::Halt(why) => {
+                self.drain = Duration::ZERO; // what is done before it is committed; nothing behind it can be
+                self.fail(anyhow!("--on-failure halt: {why}"));
+            }
+        }
+    }
+
+    fn complete(&mut self, lane: LaneId, offset: i64, output: Output) {
+        if let Some(ours) = self.lanes.get_mut(lane) {
+            ours.under_way.remove(&offset);
+            self.status.count(&ours.tp, output.outcome);
+        }
+        self.handle(Event::Completed {
+            lane,
+            offset,
+            output,
+        });
+    }
+
+    fn handle(&mut self, event: Event<Output>) {
+        for action in self.delivery.handle(event, self.now()) {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action<Output>) {
+        match action {
+            Action::Write(batch) => self.write(batch),
+            Action::Recover { lanes } => {
+                let lanes = lanes
+                    .into_iter()
+                    .filter_map(|id| Some((id, self.lanes.get(id)?.tp.clone())))
+                    .collect();
+                self.command(Command::Recover { lanes });
+            }
+            Action::Release { lane, slots, bytes } => {
+                if let Some(ours) = self.lanes.get_mut(lane) {
+                    ours.bytes -= bytes;
+                }
+                self.feed.release(lane, slots, bytes);
+            }
+            Action::Gone { lane } => self.lanes.gone(lane),
+            Action::Conflict {
+                lane,
+                written,
+                committed,
+            } => {
+                let lane = self
+                    .lanes
+                    .get(lane)
+                    .map(|ours| ours.tp.to_string())
+                    .unwrap_or_default();
+                self.fail(anyhow!(
+                    "{lane}: the group is at offset {committed}, this broker wrote up to {written}: another instance works \
+                     under the same --group and --instance. Give each its own name"
+                ));
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Batch<Output>) {
+        let offsets = batch
+            .lanes
+            .iter()
+            .filter_map(|part| Some((self.lanes.get(part.lane)?.tp.clone(), part.next_offset)))
+            .collect();
+        // The stamp is of now, when these lanes are ours: if they are lost before the commit, Kafka refuses it.
+        self.command(Command::Write {
+            outputs: batch.outputs,
+            offsets,
+            stamp: self.feed.group_stamp(),
+        });
+    }
+
+    fn command(&mut self, command: Command) {
+        if let Some(commands) = &self.commands {
+            // A writer that has ended shows as the end of its reports.
+            let _ = commands.send(command);
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,24 @@
+//! Ordered dispatch: every frame of the input topics goes to a processor, many at once, and leaves in order with one
+//! more result, exactly once.
+//!
+//! ```text
+//!            Feed ──▶ engine ──▶ work (one task per frame) ──▶ calls: balancer ──▶ replicas
+//! Kafka ──▶ (threads)   │ ▲            │ completion
+//!                       ▼ └────────────┘
+//!            Kafka ◀── writer thread (transactions)
+//! ```
+//! The engine is one task that owns the ordering core; everything else talks to it by messages.
+
+mod args;
+mod calls;
+mod engine;
+mod lanes;
+mod output;
+mod policy;
+mod status;
+mod topics;
+mod work;
+mod writer;
+
+pub use args::{Args, Config};
+pub use engine::run;

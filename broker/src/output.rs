@@ -1,0 +1,157 @@
+//! What takes a record's place in the output: almost always one record, with a dead letter two.
+
+use pipeline::kafka::{Incoming, Outgoing, TopicPartition};
+use pipeline::ordering::Weight;
+use pipeline::trace::TraceContext;
+use pipeline::{v1, wire};
+use processor_proto::envelope::Kind;
+use std::sync::Arc;
+
+/// The records for one slot. Cheap to clone: they stay in memory until their commit is acknowledged.
+#[derive(Debug, Clone)]
+pub struct Output {
+    pub records: Arc<[Outgoing]>,
+    /// For the metrics: ok, error, timeout, skipped, gap, end or undecodable.
+    pub outcome: &'static str,
+}
+
+impl Weight for Output {
+    fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.payload.len()).sum()
+    }
+}
+
+/// Where output goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    pub topic: Arc<str>,
+    pub partitions: i32,
+    pub dead_letter: Option<Arc<str>>,
+}
+
+/// Why a record is also a dead letter.
+const ERROR: &str = "framelane-error";
+/// Where a dead letter was read.
+const ORIGIN: &str = "framelane-origin";
+
+impl Destination {
+    /// A message in the place of the record. The input's partition number is kept: sources that shared a partition go on
+    /// sharing one, and a spread source stays spread.
+    pub fn record(
+        &self,
+        input: &Place,
+        message: &Kind,
+        trace: &TraceContext,
+    ) -> Result<Outgoing, wire::TooLarge> {
+        let mut record = wire::to_record(&self.topic, message, input.timestamp_ms, trace)?;
+        record.partition = Some(input.lane.partition % self.partitions);
+        Ok(record)
+    }
+
+    /// A copy for the dead-letter topic, if there is one.
+    pub fn dead_letter(&self, input: &Place, copy: Outgoing, error: &str) -> Option<Outgoing> {
+        let topic = self.dead_letter.as_ref()?;
+        let mut letter = Outgoing {
+            topic: Arc::clone(topic),
+            partition: None,
+            ..copy
+        };
+        letter.headers.push((ERROR, error.to_owned()));
+        letter.headers.push((ORIGIN, input.to_string()));
+        Some(letter)
+    }
+
+    /// End-of-stream and gap records go through as they are.
+    pub fn pass_on(&self, input: &Place, message: &Kind) -> Output {
+        let record = self.record(input, message, &input.trace.child());
+        let record = record.expect("a message without a picture fits into a record");
+        let outcome = message.word();
+        Output {
+            records: Arc::new([record]),
+            outcome,
+        }
+    }
+
+    /// A record that is no Envelope: a Gap stands in its place, and the lane lives on.
+    pub fn quarantine(&self, input: &Place, record: &Incoming, error: &str) -> Output {
+        let id = wire::id_of(record);
+        let gap = Kind::Gap(v1::Gap {
+            count: u64::from(id.is_some()),
+            first: Some(id.unwrap_or_else(|| unnamed(record))),
+            reason: v1::gap::Reason::Undecodable.into(),
+            detail: error.to_owned(),
+            origin: Some(wire::reference_to(&record.lane, record.offset)),
+        });
+        let gap = self.pass_on(input, &gap);
+        let raw = Outgoing {
+            topic: Arc::clone(&self.topic),
+            partition: None,
+            key: record.key.clone().unwrap_or_default(),
+            timestamp_ms: record.timestamp_ms,
+            headers: Vec::new(),
+            payload: record.payload.clone(),
+        };
+        let letter = self.dead_letter(input, raw, error);
+        Output {
+            records: gap.records.iter().cloned().chain(letter).collect(),
+            outcome: "undecodable",
+        }
+    }
+
+    /// Records that retention removed before they were read.
+    pub fn expired(&self, lane: &TopicPartition, from: i64, to: i64) -> Output {
+        let gap = Kind::Gap(v1::Gap {
+            first: Some(v1::FrameId::default()),
+            count: 0,
+            reason: v1::gap::Reason::Expired.into(),
+            detail: format!(
+                "Kafka's retention removed offsets {from} to {} of {lane}",
+                to - 1
+            ),
+            origin: Some(wire::reference_to(lane, from)),
+        });
+        let input = Place {
+            lane: lane.clone(),
+            offset: from,
+            timestamp_ms: wire::now_unix_ns() / 1_000_000,
+            trace: TraceContext::root(),
+        };
+        self.pass_on(&input, &gap)
+    }
+}
+
+/// As much of an id as a broken record still tells.
+fn unnamed(record: &Incoming) -> v1::FrameId {
+    let key = record
+        .key
+        .as_deref()
+        .and_then(|key| std::str::from_utf8(key).ok());
+    let source = key.filter(|key| pipeline::envelope::is_source_id(key));
+    v1::FrameId::new(source.unwrap_or_default(), 0, 0)
+}
+
+/// Where a record came from.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub lane: TopicPartition,
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub trace: TraceContext,
+}
+
+impl Place {
+    pub fn of(record: &Incoming) -> Self {
+        Self {
+            lane: record.lane.clone(),
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            trace: TraceContext::continue_from(record.header(TraceContext::HEADER)),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.lane, self.offset)
+    }
+}

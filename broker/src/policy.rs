@@ -1,0 +1,228 @@
+//! What becomes of a frame when its calls are over: pure, from frame and outcome to the records in its place.
+
+use crate::args::{Content, OnFailure};
+use crate::calls::Outcome;
+use crate::output::{Destination, Output, Place};
+use pipeline::kafka::Outgoing;
+use pipeline::{v1, wire};
+use processor_proto::envelope::Kind;
+use std::time::Duration;
+use v1::frame::Content as Picture;
+
+/// The choices of the command line that matter here.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub content: Content,
+    pub on_failure: OnFailure,
+    pub destination: Destination,
+}
+
+/// A frame whose calls are over.
+#[derive(Debug)]
+pub struct Processed {
+    pub input: Place,
+    /// As it was read: the content may be a reference.
+    pub frame: v1::Frame,
+    pub outcome: Outcome,
+    /// Used for a result that the processor did not make itself.
+    pub processor: String,
+    pub entered_unix_ns: i64,
+    /// From taking the frame from Kafka to the end of its calls.
+    pub elapsed: Duration,
+}
+
+/// What goes out, or the reason to stop before this frame.
+#[derive(Debug)]
+pub enum Decision {
+    Write(Output),
+    Halt(String),
+}
+
+impl Policy {
+    pub fn decide(&self, processed: Processed) -> Decision {
+        let Processed {
+            input,
+            mut frame,
+            outcome,
+            processor,
+            entered_unix_ns,
+            elapsed,
+        } = processed;
+        let (result, picture) = result_of(outcome, &processor, elapsed);
+        let failed = is_failure(&result);
+        if failed && matches!(self.on_failure, OnFailure::Halt | OnFailure::Drop) {
+            return self.without_frame(&input, &frame, &result);
+        }
+        frame.stamps.push(v1::Stamp {
+            stage: format!("broker:{}", result.processor),
+            entered_unix_ns,
+            left_unix_ns: wire::now_unix_ns(),
+        });
+        let (record, result) = self.record(&input, frame, result, picture);
+        let letter = (is_failure(&result) && self.on_failure == OnFailure::DeadLetter)
+            .then(|| {
+                self.destination
+                    .dead_letter(&input, record.clone(), &result.error)
+            })
+            .flatten();
+        Decision::Write(Output {
+            outcome: result.status().word(),
+            records: std::iter::once(record).chain(letter).collect(),
+        })
+    }
+
+    /// Policies by which a failed frame does not go on.
+    fn without_frame(&self, input: &Place, frame: &v1::Frame, result: &v1::Result) -> Decision {
+        let id = frame.id.clone().unwrap_or_default();
+        if self.on_failure == OnFailure::Halt {
+            return Decision::Halt(format!(
+                "frame {id} at {input} failed after {} calls: {}",
+                result.attempts, result.error
+            ));
+        }
+        let gap = Kind::Gap(v1::Gap {
+            first: Some(id),
+            count: 1,
+            reason: v1::gap::Reason::ProcessingFailed.into(),
+            detail: result.error.clone(),
+            origin: Some(wire::reference_to(&input.lane, input.offset)),
+        });
+        Decision::Write(Output {
+            outcome: result.status().word(),
+            ..self.destination.pass_on(input, &gap)
+        })
+    }
+
+    /// The frame with its result, and the result that went into it. If the reply does not make a valid frame that fits
+    /// into a record, the frame goes on as it came, with an error in the reply's place; if even that is too large,
+    /// without its picture.
+    fn record(
+        &self,
+        input: &Place,
+        frame: v1::Frame,
+        result: v1::Result,
+        picture: Option<v1::Picture>,
+    ) -> (Outgoing, v1::Result) {
+        let mut whole = frame.clone();
+        self.set_content(&mut whole, picture, input);
+        let error = match self.try_record(input, whole, &result) {
+            Ok(record) => return (record, result),
+            Err(error) => error,
+        };
+        let result = unusable(result, &error);
+        let mut unchanged = frame.clone();
+        self.set_content(&mut unchanged, None, input);
+        if let Ok(record) = self.try_record(input, unchanged, &result) {
+            return (record, result);
+        }
+        let mut bare = frame;
+        bare.content = Some(Picture::Missing(v1::Missing {
+            reason: v1::missing::Reason::Omitted.into(),
+            last_known: Some(wire::reference_to(&input.lane, input.offset)),
+        }));
+        let record = self.try_record(input, bare, &result);
+        (
+            record.expect("a frame that came in fits without its picture"),
+            result,
+        )
+    }
+
+    fn try_record(
+        &self,
+        input: &Place,
+        mut frame: v1::Frame,
+        result: &v1::Result,
+    ) -> Result<Outgoing, String> {
+        frame.results.push(result.clone());
+        let message = Kind::Frame(frame);
+        message.check().map_err(|error| error.to_string())?;
+        let record = self
+            .destination
+            .record(input, &message, &input.trace.child());
+        record.map_err(|error| error.to_string())
+    }
+
+    fn set_content(&self, frame: &mut v1::Frame, picture: Option<v1::Picture>, input: &Place) {
+        if let Some(picture) = picture {
+            frame.codec = picture.codec;
+            frame.pixel_format = picture.pixel_format;
+            frame.width = picture.width;
+            frame.height = picture.height;
+            frame.content = Some(Picture::Inline(picture.content));
+        } else if self.content == Content::Reference && frame.inline().is_some() {
+            // A reference stays as it is: it names the record that has the pixels, not one that names another.
+            let reference = wire::reference_to(&input.lane, input.offset);
+            frame.content = Some(Picture::Reference(reference));
+        }
+    }
+}
+
+/// The result that the frame carries from here on, and the picture that replaces its own.
+fn result_of(
+    outcome: Outcome,
+    processor: &str,
+    elapsed: Duration,
+) -> (v1::Result, Option<v1::Picture>) {
+    let timing = |call: Duration, processing_ns| v1::Timing {
+        queued_ns: as_ns(elapsed.saturating_sub(call)),
+        call_ns: as_ns(call),
+        processing_ns,
+    };
+    match outcome {
+        Outcome::Done {
+            response,
+            attempts,
+            call,
+        } => {
+            let mut result = response.result.unwrap_or_default();
+            if result.processor.is_empty() {
+                processor.clone_into(&mut result.processor);
+            }
+            if result.status() == v1::Status::Unspecified {
+                result.set_status(v1::Status::Ok);
+            }
+            let processing_ns = result.timing.map_or(0, |timing| timing.processing_ns);
+            result.attempts = attempts;
+            result.timing = Some(timing(call, processing_ns));
+            (result, response.picture)
+        }
+        Outcome::Failed {
+            status,
+            error,
+            attempts,
+            call,
+        } => {
+            let mut result = v1::Result {
+                processor: processor.to_owned(),
+                attempts,
+                error,
+                timing: Some(timing(call, 0)),
+                ..Default::default()
+            };
+            result.set_status(status);
+            (result, None)
+        }
+    }
+}
+
+/// SKIPPED is no failure of the processor: there was nothing to look at.
+fn is_failure(result: &v1::Result) -> bool {
+    matches!(result.status(), v1::Status::Error | v1::Status::Timeout)
+}
+
+fn unusable(reply: v1::Result, error: &str) -> v1::Result {
+    let mut result = v1::Result {
+        processor: reply.processor,
+        version: reply.version,
+        attempts: reply.attempts,
+        timing: reply.timing,
+        error: format!("the reply cannot be used: {error}"),
+        ..Default::default()
+    };
+    result.set_status(v1::Status::Error);
+    result
+}
+
+fn as_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

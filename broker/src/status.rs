@@ -1,0 +1,166 @@
+//! What people and monitors see: a line a second, metrics, and a word when a lane is stuck.
+
+use crate::calls::Balancer;
+use crate::lanes::Lanes;
+use crate::output::Output;
+use pipeline::kafka::{FeedControl, TopicPartition};
+use pipeline::ordering::{Delivery, LaneId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub struct Status {
+    watchdog: Duration,
+    exactly_once: bool,
+    start: Instant,
+    frames: u64,
+    failed: u64,
+    frames_before: u64,
+    last_line: Instant,
+    /// Where each lane has been stuck, since when, and whether that was said.
+    stuck: HashMap<LaneId, (i64, Instant, bool)>,
+    /// Records behind, all lanes together; asked for on a thread of its own. -1: not known yet.
+    lag: Arc<AtomicI64>,
+    lag_task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Status {
+    pub fn new(watchdog: Duration, exactly_once: bool) -> Self {
+        Self {
+            watchdog,
+            exactly_once,
+            start: Instant::now(),
+            frames: 0,
+            failed: 0,
+            frames_before: 0,
+            last_line: Instant::now(),
+            stuck: HashMap::new(),
+            lag: Arc::new(AtomicI64::new(-1)),
+            lag_task: None,
+        }
+    }
+
+    pub fn count(&mut self, lane: &TopicPartition, outcome: &'static str) {
+        self.frames += 1;
+        self.failed += u64::from(matches!(outcome, "error" | "timeout" | "undecodable"));
+        metrics::counter!("framelane_broker_frames_total", "topic" => lane.topic.to_string(),
+            "partition" => lane.partition.to_string(), "outcome" => outcome)
+        .increment(1);
+    }
+
+    pub fn every_second(
+        &mut self,
+        delivery: &Delivery<Output>,
+        lanes: &Lanes,
+        balancer: &Balancer,
+        feed: &FeedControl,
+    ) {
+        self.measure_lag(lanes, feed);
+        self.line(delivery, lanes, balancer);
+        self.watch(delivery, lanes, balancer);
+    }
+
+    fn line(&mut self, delivery: &Delivery<Output>, lanes: &Lanes, balancer: &Balancer) {
+        let fps =
+            (self.frames - self.frames_before) as f64 / self.last_line.elapsed().as_secs_f64();
+        self.last_line = Instant::now();
+        self.frames_before = self.frames;
+        let (up, replicas, in_flight) = balancer.summary();
+        let mut slots = 0;
+        for (id, lane) in lanes.iter() {
+            let taken = delivery.slots(id);
+            slots += taken;
+            let labels = [
+                ("topic", lane.tp.topic.to_string()),
+                ("partition", lane.tp.partition.to_string()),
+            ];
+            metrics::gauge!("framelane_broker_window_slots", &labels).set(taken as f64);
+            metrics::gauge!("framelane_broker_window_bytes", &labels).set(lane.bytes as f64);
+        }
+        for (replica, calls) in balancer.in_flight() {
+            metrics::gauge!("framelane_broker_in_flight", "replica" => replica.to_string())
+                .set(calls as f64);
+        }
+        metrics::gauge!("framelane_broker_replicas", "state" => "up").set(up as f64);
+        metrics::gauge!("framelane_broker_replicas", "state" => "down").set((replicas - up) as f64);
+        let lag = match self.lag.load(Ordering::Relaxed) {
+            ..0 => "?".to_owned(),
+            lag => lag.to_string(),
+        };
+        tracing::info!(
+            "{fps:.1} frames/s, {in_flight} calls in flight, {slots} frames waiting, lag {lag}, {} failed, \
+             {up}/{replicas} processors up, {} partitions",
+            self.failed,
+            lanes.iter().count(),
+        );
+    }
+
+    /// Asks Kafka for the ends of the partitions, unless the last answer is still awaited.
+    fn measure_lag(&mut self, lanes: &Lanes, feed: &FeedControl) {
+        if self
+            .lag_task
+            .as_ref()
+            .is_some_and(|task| !task.is_finished())
+        {
+            return;
+        }
+        let positions: Vec<_> = lanes
+            .iter()
+            .map(|(_, lane)| (lane.tp.clone(), lane.position))
+            .collect();
+        let (feed, total) = (feed.clone(), Arc::clone(&self.lag));
+        self.lag_task = Some(tokio::task::spawn_blocking(move || {
+            let mut sum = 0;
+            for (lane, position) in positions {
+                let Some(end) = feed.end_offset(&lane) else {
+                    continue;
+                };
+                let lag = (end - position).max(0);
+                sum += lag;
+                metrics::gauge!("framelane_broker_lag_records", "topic" => lane.topic.to_string(),
+                    "partition" => lane.partition.to_string())
+                .set(lag as f64);
+            }
+            total.store(sum, Ordering::Relaxed);
+        }));
+    }
+
+    /// A lane whose oldest unfinished frame has been the same for too long is reported, once.
+    fn watch(&mut self, delivery: &Delivery<Output>, lanes: &Lanes, balancer: &Balancer) {
+        let now = Instant::now();
+        let stuck_now: HashMap<LaneId, i64> = delivery.stuck_at().collect();
+        self.stuck
+            .retain(|lane, (offset, ..)| stuck_now.get(lane) == Some(offset));
+        for (id, offset) in stuck_now {
+            let (_, since, told) = self.stuck.entry(id).or_insert((offset, now, false));
+            let time = now.duration_since(*since);
+            let Some(lane) = lanes.get(id).filter(|_| !*told && time >= self.watchdog) else {
+                continue;
+            };
+            *told = true;
+            let (frame, phase) = lane.under_way.get(&offset).map_or_else(
+                || ("?".to_owned(), "?".to_owned()),
+                |(frame, progress)| (frame.to_string(), format!("{:?}", progress.get())),
+            );
+            let (up, replicas, _) = balancer.summary();
+            tracing::error!(lane = %lane.tp, offset, frame, phase, up, replicas, time_s = time.as_secs(),
+                "no progress: everything behind this frame waits for it");
+        }
+    }
+
+    pub fn summary(&self) {
+        tracing::info!(
+            "stopped after {:.0} s: {} frames, {} failed, {}",
+            self.start.elapsed().as_secs_f64(),
+            self.frames,
+            self.failed,
+            if self.exactly_once {
+                "exactly once"
+            } else {
+                "at least once"
+            },
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! The work for one frame: picture, call, decision. One task each; dropped when its lane goes.
+
+use crate::calls::{Caller, Outcome, Progress};
+use crate::output::Place;
+use crate::policy::{Decision, Policy, Processed};
+use pipeline::ordering::LaneId;
+use pipeline::resolve::{Resolver, Resolving};
+use pipeline::{v1, wire};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use v1::frame::Content;
+
+/// A pause before Kafka is asked again for a referenced picture.
+const FETCH_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the work for every frame shares.
+#[derive(Debug)]
+pub struct Work {
+    pub caller: Caller,
+    pub resolver: Resolver,
+    pub policy: Policy,
+}
+
+/// A frame that has its slot.
+#[derive(Debug)]
+pub struct Job {
+    pub lane: LaneId,
+    pub input: Place,
+    pub frame: v1::Frame,
+    /// Whether the processor looks at pictures.
+    pub needs_pixels: bool,
+    /// Its picture on the way, if it is a reference and the processor looks at pictures. Asked for before the job's task
+    /// began, so that references are read in the order of the frames.
+    pub resolving: Option<Resolving>,
+    pub progress: Arc<Progress>,
+    /// The processor's name for a result that it did not make itself.
+    pub processor: String,
+}
+
+impl Work {
+    pub async fn run(&self, job: Job) -> Decision {
+        let Job {
+            lane,
+            input,
+            frame,
+            needs_pixels,
+            resolving,
+            progress,
+            processor,
+        } = job;
+        let entered = Instant::now();
+        let entered_unix_ns = wire::now_unix_ns();
+        let mut request = frame.clone();
+        if let Some(resolving) = resolving {
+            request.content = Some(self.fetch(resolving, &frame, &input).await);
+        } else if let Some(Content::Reference(reference)) = &frame.content {
+            // The processor does not look at pictures.
+            request.content = Some(missing(v1::missing::Reason::Omitted, reference));
+        }
+        let outcome = match &request.content {
+            Some(Content::Missing(missing)) if needs_pixels => skipped(missing),
+            _ => {
+                self.caller
+                    .call(lane, request, input.trace.child(), &progress)
+                    .await
+            }
+        };
+        self.policy.decide(Processed {
+            input,
+            frame,
+            outcome,
+            processor,
+            entered_unix_ns,
+            elapsed: entered.elapsed(),
+        })
+    }
+
+    /// Holds until Kafka can say what the picture is: it lies in the same Kafka as everything else.
+    async fn fetch(&self, mut resolving: Resolving, frame: &v1::Frame, input: &Place) -> Content {
+        loop {
+            match resolving.content().await {
+                Ok(content) => return content,
+                Err(fault) => {
+                    tracing::warn!(%input, %fault, "the referenced picture cannot be read; trying again")
+                }
+            }
+            tokio::time::sleep(FETCH_AGAIN).await;
+            resolving = self
+                .resolver
+                .resolve(frame)
+                .expect("the frame's content is a reference");
+        }
+    }
+}
+
+fn missing(reason: v1::missing::Reason, last_known: &v1::Reference) -> Content {
+    Content::Missing(v1::Missing {
+        reason: reason.into(),
+        last_known: Some(last_known.clone()),
+    })
+}
+
+/// No call is made for a frame without a picture: its slot says so.
+fn skipped(missing: &v1::Missing) -> Outcome {
+    let place = missing
+        .last_known
+        .as_ref()
+        .map_or_else(String::new, |place| format!(" (was {place})"));
+    Outcome::Failed {
+        status: v1::Status::Skipped,
+        error: format!("the picture is missing: {}{place}", missing.reason().word()),
+        attempts: 0,
+        call: Duration::ZERO,
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line.
+
+use crate::range::{Begin, Rate, Until};
+use crate::sinks::SinkSpec;
+use pipeline::kafka::KafkaArgs;
+use pipeline::service::TelemetryArgs;
+use std::time::Duration;
+
+const AFTER_HELP: &str = "\
+Examples:
+  consumer --topic cam0 --sink window                            watch live, disturbing nobody
+  consumer --topic cam0.faces --until end --sink video:out.mp4   what is there so far, with results drawn
+  consumer --topic cam0.faces --group archive --sink jpeg:out --sink jsonl:out.jsonl
+
+Sinks (--sink, repeatable; every sink sees every record in the same order):
+  window      the pictures with their results; q or Esc quits (needs a display)
+  jpeg:DIR    Frame00001.jpg, Frame00002.jpg, ... the original pictures, or with --overlay the results drawn
+  video:FILE  .mp4 or .avi with the results drawn. The frames wait in FILE.spool; FILE itself is made when the consumer
+              ends, so a killed consumer leaves no torn video. With --group the spool stays, for a later run to go on
+  jsonl:FILE  a JSON line a record, without pixels; - is stdout
+  stats       a line a second and a summary at the end; stats:FILE also writes the summary as JSON
+  null        takes records and does nothing
+A frame without a picture (gap, expired, undecodable) is shown as a picture that says why.
+
+With --group, progress is committed only after the sinks have everything on disk, and each sink keeps its own progress
+beside its output (*.framelane-progress.json). The same command started again, also after kill -9, goes on where the
+output ends: nothing is missing, nothing is there twice. Without --group nothing is committed and nothing is kept.
+
+Exit codes: 0 done, 1 failed while running, 2 wrong settings.";
+
+/// Follow or replay topics of frames into any number of sinks, in order.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "consumer", version, after_help = AFTER_HELP)]
+pub struct Args {
+    /// A topic to read, or a pattern of topics that begins with ^ (e.g. '^cam[0-9]+$'); repeatable. With --group, topics
+    /// that come to match a pattern later are read too
+    #[arg(long = "topic", required = true, value_name = "NAME|^REGEX")]
+    pub topics: Vec<String>,
+
+    /// Read as a member of this consumer group, which remembers progress. Without it: read alone, commit nothing
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// A fixed name in the group: after kill -9 a consumer of the same name gets its partitions back at once instead of
+    /// after the session timeout (6 s)
+    #[arg(long, value_name = "NAME", requires = "group")]
+    pub instance: Option<String>,
+
+    /// Where to begin: earliest, latest, committed, offset:N or time:RFC3339. With --group only for partitions of which
+    /// the group has no progress; it otherwise goes on from that. Default: committed with --group (else earliest),
+    /// earliest with --until, else latest
+    #[arg(long, value_name = "WHERE")]
+    pub from: Option<Begin>,
+
+    /// Where to end: end (what is committed now), eos (every source seen has ended), offset:N or time:RFC3339 (of each
+    /// partition; that record is not shown), count:N (records in all). Default: when stopped
+    #[arg(long, value_name = "WHERE")]
+    pub until: Option<Until>,
+
+    /// How fast: max, or relative to the capture: 1x, 2x, 0.5x
+    #[arg(long, default_value = "max", value_name = "RATE")]
+    pub rate: Rate,
+
+    /// Where the records go; repeatable, see below
+    #[arg(long = "sink", default_value = "stats", value_name = "SINK")]
+    pub sinks: Vec<SinkSpec>,
+
+    /// Replace output that is there already. Output that this group has progress in is always continued, never replaced
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// Draw the results into the pictures of jpeg: too
+    #[arg(long)]
+    pub overlay: bool,
+
+    /// Frames a second of video: [default: as captured]
+    #[arg(long, value_name = "FPS", value_parser = positive)]
+    pub fps: Option<f64>,
+
+    /// Restore the order of a source that was spread over partitions, from its sequence numbers
+    #[arg(long)]
+    pub reorder: bool,
+
+    /// Records of a source that wait for an earlier one, at most; then it is given up as lost
+    #[arg(long, default_value_t = 256, value_name = "COUNT", requires = "reorder", value_parser = clap::value_parser!(u32).range(1..))]
+    pub reorder_window: u32,
+
+    /// How long records wait for an earlier one, at most
+    #[arg(long, default_value = "2s", value_name = "TIME", requires = "reorder", value_parser = humantime::parse_duration)]
+    pub reorder_time: Duration,
+
+    /// Check the frame id that producer --pattern draws into each picture; exit with 1 if one does not fit
+    #[arg(long)]
+    pub verify_picture: bool,
+
+    /// Where Kafka is
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// What to tell the outside
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|fps| fps.is_finite() && *fps > 0.0 && *fps <= 1000.0)
+        .ok_or_else(|| "expected a number above 0, at most 1000".to_owned())
+}

@@ -1,0 +1,181 @@
+//! Validated settings.
+
+use crate::args::Args;
+use crate::range::{Begin, Rate, Until};
+use crate::reorder::ReorderBounds;
+use crate::sinks::{Existing, SinkOptions, SinkSpec, Stills};
+use pipeline::kafka::{GroupMember, KafkaConfig, Membership, Position};
+use pipeline::service::ConfigError;
+use regex_lite::Regex;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// After this much silence the group takes a member for dead. Kafka's default is 45 s; a person watches this one.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Everything that [`crate::run`] needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Kafka is.
+    pub kafka: KafkaConfig,
+    /// Names, and patterns that begin with `^`.
+    pub topics: Vec<String>,
+    /// None: read alone, commit nothing.
+    pub group: Option<GroupMember>,
+    /// Where to begin.
+    pub begin: Begin,
+    /// Where to end.
+    pub until: Until,
+    /// How fast.
+    pub rate: Rate,
+    /// None: records are shown in the order in which they are read.
+    pub reorder: Option<ReorderBounds>,
+    /// At least one.
+    pub sinks: Vec<SinkSpec>,
+    /// What the sinks have in common.
+    pub sink_options: SinkOptions,
+    /// Whether pictures are checked against their frame ids.
+    pub verify: PictureCheck,
+}
+
+/// Whether the code drawn into each picture is compared with its frame's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureCheck {
+    /// Pictures are not looked at.
+    Off,
+    /// Every picture must name its frame.
+    On,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = anyhow::Error;
+
+    fn try_from(args: Args) -> Result<Self, anyhow::Error> {
+        check_topics(&args.topics)?;
+        check_sinks(&args.sinks)?;
+        let until = args.until.unwrap_or(Until::Stopped);
+        let begin = match (args.from, &args.group) {
+            (Some(Begin::Committed), None) => {
+                return Err(ConfigError(
+                    "--from committed needs --group: only a group remembers progress".to_owned(),
+                )
+                .into());
+            }
+            (Some(begin), _) => begin,
+            (None, Some(_)) => Begin::Committed,
+            (None, None) if until == Until::Stopped => Begin::At(Position::Latest),
+            (None, None) => Begin::At(Position::Earliest),
+        };
+        let group = args.group.map(|group| GroupMember {
+            group,
+            membership: args.instance.map_or(Membership::Dynamic, Membership::Static),
+            session_timeout: SESSION_TIMEOUT,
+        });
+        Ok(Self {
+            kafka: KafkaConfig::try_from(args.kafka)?,
+            topics: args.topics,
+            sink_options: SinkOptions {
+                group: group.as_ref().map(|member| member.group.clone()),
+                existing: if args.overwrite {
+                    Existing::Replace
+                } else {
+                    Existing::Refuse
+                },
+                stills: if args.overlay {
+                    Stills::Overlay
+                } else {
+                    Stills::Original
+                },
+                fps: args.fps,
+            },
+            group,
+            begin,
+            until,
+            rate: args.rate,
+            reorder: args.reorder.then_some(ReorderBounds {
+                records: args.reorder_window as usize,
+                wait: args.reorder_time,
+            }),
+            sinks: args.sinks,
+            verify: if args.verify_picture {
+                PictureCheck::On
+            } else {
+                PictureCheck::Off
+            },
+        })
+    }
+}
+
+fn check_topics(topics: &[String]) -> Result<(), ConfigError> {
+    for topic in topics {
+        if topic.is_empty() {
+            return Err(ConfigError("--topic needs a name".to_owned()));
+        }
+        if topic.starts_with('^')
+            && let Err(cause) = Regex::new(topic)
+        {
+            return Err(ConfigError(format!("--topic {topic}: {cause}")));
+        }
+    }
+    Ok(())
+}
+
+/// Two sinks of one file would tear each other's output.
+fn check_sinks(sinks: &[SinkSpec]) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    match sinks.iter().find(|sink| !seen.insert(sink.to_string())) {
+        Some(twice) => Err(ConfigError(format!("--sink {twice} is given twice"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn config(line: &str) -> Result<Config, anyhow::Error> {
+        let words = std::iter::once("consumer").chain(line.split_whitespace());
+        Args::try_parse_from(words)?.try_into()
+    }
+
+    fn begin(line: &str) -> Begin {
+        config(line).unwrap().begin
+    }
+
+    #[test]
+    fn without_a_group_live_views_begin_now_and_bounded_ones_at_the_beginning() {
+        assert_eq!(begin("--topic a"), Begin::At(Position::Latest));
+        assert_eq!(
+            begin("--topic a --until end"),
+            Begin::At(Position::Earliest)
+        );
+    }
+
+    #[test]
+    fn a_group_goes_on_where_it_stopped() {
+        assert_eq!(begin("--topic a --group g"), Begin::Committed);
+        assert_eq!(begin("--topic a --group g --until end"), Begin::Committed);
+        assert_eq!(
+            Begin::Committed.unknown_partition(),
+            Position::Earliest
+        );
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        for line in [
+            "",
+            "--topic a --from committed",
+            "--topic a --instance i",
+            "--topic ^[",
+            "--topic a --sink jsonl:x --sink jsonl:x",
+            "--topic a --sink paper",
+            "--topic a --reorder-window 3",
+            "--topic a --fps 0",
+            "--topic a --bootstrap-servers nowhere",
+        ] {
+            assert!(config(line).is_err(), "{line:?} was accepted");
+        }
+    }
+}

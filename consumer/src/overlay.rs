@@ -1,0 +1,209 @@
+//! Draws a frame's results into its picture: boxes, what is in them, whose frame it is, and what went wrong.
+
+use opencv::core::{Mat, MatTraitConst, Point, Rect, Scalar};
+use opencv::imgproc;
+use pipeline::v1::{Detection, Frame, Result as StageResult, Status};
+
+const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
+const WHITE: Scalar = Scalar::new(255.0, 255.0, 255.0, 0.0);
+const BLACK: Scalar = Scalar::new(0.0, 0.0, 0.0, 0.0);
+const RED: Scalar = Scalar::new(60.0, 60.0, 255.0, 0.0);
+
+/// Colours that stay apart on most backgrounds (blue, green, red).
+const COLOURS: [[f64; 3]; 8] = [
+    [75.0, 25.0, 230.0],
+    [75.0, 180.0, 60.0],
+    [25.0, 225.0, 255.0],
+    [200.0, 130.0, 0.0],
+    [48.0, 130.0, 245.0],
+    [240.0, 50.0, 240.0],
+    [240.0, 240.0, 70.0],
+    [180.0, 30.0, 145.0],
+];
+
+/// Sizes that fit the picture.
+struct Pen {
+    scale: f64,
+    thickness: i32,
+    line_px: i32,
+}
+
+/// Draws everything that is known of the frame.
+pub fn draw(picture: &mut Mat, frame: &Frame) -> opencv::Result<()> {
+    let factor = (f64::from(picture.rows()) / 720.0).clamp(0.5, 3.0);
+    let pen = Pen {
+        scale: 0.6 * factor,
+        thickness: (2.0 * factor).round() as i32,
+        line_px: (26.0 * factor) as i32,
+    };
+    for detection in frame.results.iter().flat_map(|result| &result.detections) {
+        draw_detection(picture, detection, &pen)?;
+    }
+    let id = frame.id.as_ref().map(ToString::to_string);
+    let title = format!("{}  {}", id.unwrap_or_default(), time_of(frame));
+    let mut lines = vec![(title, WHITE)];
+    lines.extend(frame.results.iter().map(describe));
+    for (line, (text, colour)) in lines.iter().enumerate() {
+        let at = Point::new(8, pen.line_px * (line as i32 + 1));
+        write(picture, text, at, *colour, &pen)?;
+    }
+    Ok(())
+}
+
+fn time_of(frame: &Frame) -> String {
+    jiff::Timestamp::from_nanosecond(frame.capture_time_unix_ns.into())
+        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string())
+        .unwrap_or_default()
+}
+
+/// One line a stage; what is not OK is red.
+fn describe(result: &StageResult) -> (String, Scalar) {
+    if result.status() == Status::Ok {
+        let found = result.detections.len();
+        return (format!("{}: {found}", result.processor), WHITE);
+    }
+    let (processor, status) = (&result.processor, result.status().word());
+    let text = match result.error.lines().next() {
+        None | Some("") => format!("{processor}: {status}"),
+        Some(error) => {
+            let error: String = error.chars().take(80).collect();
+            format!("{processor}: {status}: {error}")
+        }
+    };
+    (text, RED)
+}
+
+fn draw_detection(picture: &mut Mat, detection: &Detection, pen: &Pen) -> opencv::Result<()> {
+    let colour = colour_of(detection);
+    let caption = caption_of(detection);
+    let Some(rect) = rect_of(detection) else {
+        return Ok(()); // a detection of the whole picture, or one whose box is no box
+    };
+    imgproc::rectangle(picture, rect, colour, pen.thickness, imgproc::LINE_8, 0)?;
+    // Above the box, or inside it where the picture ends.
+    let y = if rect.y > pen.line_px {
+        rect.y - pen.thickness - 3
+    } else {
+        rect.y + pen.line_px
+    };
+    write(picture, &caption, Point::new(rect.x, y), colour, pen)
+}
+
+/// None for boxes that are empty or not in reach of any picture (OpenCV counts in 32 bits).
+fn rect_of(detection: &Detection) -> Option<Rect> {
+    let b = detection.r#box.as_ref()?;
+    let is_sane = [b.x, b.y, b.width, b.height]
+        .iter()
+        .all(|v| v.is_finite() && v.abs() < 1e6);
+    let rect = Rect::new(b.x as i32, b.y as i32, b.width as i32, b.height as i32);
+    (is_sane && rect.width > 0 && rect.height > 0).then_some(rect)
+}
+
+fn caption_of(detection: &Detection) -> String {
+    let mut caption = detection.label.clone();
+    if detection.track_id != 0 {
+        caption = format!("{caption} #{}", detection.track_id);
+    }
+    if detection.confidence > 0.0 {
+        caption = format!("{caption} {:.2}", detection.confidence);
+    }
+    if !detection.text.is_empty() {
+        caption = format!("{caption} \"{}\"", detection.text);
+    }
+    caption
+}
+
+/// The same for all boxes of a track; of a label where nothing is tracked.
+fn colour_of(detection: &Detection) -> Scalar {
+    let number = match detection.track_id {
+        0 => detection
+            .label
+            .bytes()
+            .fold(7_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)),
+        track => track,
+    };
+    let [blue, green, red] = COLOURS[(number % COLOURS.len() as u64) as usize];
+    Scalar::new(blue, green, red, 0.0)
+}
+
+/// With a dark edge, to be read on any background.
+fn write(
+    picture: &mut Mat,
+    text: &str,
+    at: Point,
+    colour: Scalar,
+    pen: &Pen,
+) -> opencv::Result<()> {
+    let edge = pen.thickness + 2;
+    let line = imgproc::LINE_AA;
+    imgproc::put_text(picture, text, at, FONT, pen.scale, BLACK, edge, line, false)?;
+    let inner = (pen.thickness / 2).max(1);
+    imgproc::put_text(picture, text, at, FONT, pen.scale, colour, inner, line, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencv::core::{CV_8UC3, MatTraitConstManual};
+    use pipeline::v1::{Box, FrameId};
+
+    fn picture() -> Mat {
+        Mat::new_rows_cols_with_default(240, 320, CV_8UC3, Scalar::all(90.0)).unwrap()
+    }
+
+    fn detection(x: f32, width: f32) -> Detection {
+        Detection {
+            r#box: Some(Box {
+                x,
+                y: 100.0,
+                width,
+                height: 50.0,
+            }),
+            label: "person".to_owned(),
+            confidence: 0.5,
+            track_id: 3,
+            text: "A1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn boxes_are_drawn_where_they_are_and_mad_ones_do_no_harm() {
+        let mut result = StageResult {
+            processor: "people".to_owned(),
+            status: Status::Ok.into(),
+            ..StageResult::default()
+        };
+        let mad = [f32::NAN, f32::INFINITY, -1e30, 1e30, -500.0, 5_000.0];
+        result.detections = mad.iter().map(|&x| detection(x, 100.0)).collect();
+        result.detections.push(detection(50.0, -3.0));
+        result.detections.push(detection(50.0, 100.0));
+        let frame = Frame {
+            id: Some(FrameId::new("cam0", 1, 2)),
+            results: vec![result],
+            ..Frame::default()
+        };
+        let mut picture = picture();
+        draw(&mut picture, &frame).unwrap();
+        let bytes = picture.data_bytes().unwrap();
+        let at = (125 * 320 + 50) * 3; // the left edge of the sane box
+        let colour = COLOURS[3].map(|part| part as u8);
+        assert_eq!(&bytes[at..at + 3], &colour);
+    }
+
+    #[test]
+    fn captions_say_label_track_confidence_and_text() {
+        assert_eq!(caption_of(&detection(0.0, 1.0)), "person #3 0.50 \"A1\"");
+    }
+
+    #[test]
+    fn what_is_not_ok_is_red_and_says_why() {
+        let result = StageResult {
+            processor: "people".to_owned(),
+            status: Status::Timeout.into(),
+            error: "no answer\nin time".to_owned(),
+            ..StageResult::default()
+        };
+        let (text, colour) = describe(&result);
+        assert_eq!((text.as_str(), colour), ("people: timeout: no answer", RED));
+    }
+}

@@ -1,0 +1,172 @@
+//! Where records go. A new sink is one file here: implement [`Sink`], name it in [`SinkSpec`], open it in [`open`].
+
+mod jpeg;
+mod json;
+mod jsonl;
+mod null;
+mod output;
+mod spec;
+mod spool;
+mod stats;
+mod video;
+mod window;
+mod worker;
+
+pub use output::{Existing, OpenError};
+pub use spec::SinkSpec;
+pub use worker::{Checkpoint, EVENTS_PER_SINK, Job, SinkEvent, SinkFailure, SinkThread};
+
+use crate::delivery::Delivery;
+use crate::picture::PictureError;
+use crate::progress::{Progress, ProgressFile};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Takes every record, in order, on a thread of its own.
+pub trait Sink: Send {
+    /// Takes the next record. When it returns, the record may still be in memory only.
+    fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError>;
+
+    /// Brings everything taken to where it survives a crash. Returns how much of the output that is (in the sink's own
+    /// unit), to cut it back to after a restart.
+    fn checkpoint(&mut self) -> Result<u64, SinkError> {
+        Ok(0)
+    }
+
+    /// No record comes any more. Called once, after the last checkpoint.
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// How often [`Sink::idle`] is to be called while no record comes; None: never.
+    fn idle_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Lets the sink live while no record comes.
+    fn idle(&mut self) -> Result<Flow, SinkError> {
+        Ok(Flow::GoOn)
+    }
+}
+
+/// What a sink wants of the consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The next record.
+    GoOn,
+    /// To stop: the person has seen enough.
+    Quit,
+}
+
+/// Why a sink cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Writing failed: disk full, rights, a disk that is gone.
+    #[error("writing {} failed: {cause}. Mend that (free space?) and start the same command again", .path.display())]
+    Write {
+        /// What was written.
+        path: PathBuf,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// The picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The video could not be made.
+    #[error("{0}")]
+    Video(String),
+    /// There is no display, or it went away.
+    #[error("{0}")]
+    Display(String),
+}
+
+impl SinkError {
+    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        |cause| Self::Write { path, cause }
+    }
+}
+
+impl From<opencv::Error> for SinkError {
+    fn from(cause: opencv::Error) -> Self {
+        Self::Picture(cause.into())
+    }
+}
+
+/// What sinks have in common.
+#[derive(Debug, Clone)]
+pub struct SinkOptions {
+    /// With a group, sinks keep their progress.
+    pub group: Option<String>,
+    /// What happens to output that is there already.
+    pub existing: Existing,
+    /// What the JPEG sink writes.
+    pub stills: Stills,
+    /// Frames a second of videos; None: as captured.
+    pub fps: Option<f64>,
+}
+
+/// What stills show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stills {
+    /// The picture as it is in the record.
+    Original,
+    /// With the results drawn in.
+    Overlay,
+}
+
+/// A sink that is ready to be started.
+pub struct OpenSink {
+    /// As given on the command line.
+    pub name: String,
+    /// The sink.
+    pub sink: Box<dyn Sink>,
+    /// What it has already, if it keeps that.
+    pub progress: Option<Kept>,
+}
+
+/// A sink's progress and the file that keeps it.
+#[derive(Debug)]
+pub struct Kept {
+    /// Rewritten at each checkpoint.
+    pub file: ProgressFile,
+    /// What the output holds.
+    pub progress: Progress,
+}
+
+impl std::fmt::Debug for OpenSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenSink")
+            .field("name", &self.name)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prepares a sink: claims its output and goes on where that ends.
+pub fn open(spec: &SinkSpec, options: &SinkOptions) -> Result<OpenSink, OpenError> {
+    let (sink, progress): (Box<dyn Sink>, _) = match spec {
+        SinkSpec::Window => (Box::new(window::Window::open()?), None),
+        SinkSpec::Jpeg(folder) => {
+            let (sink, kept) = jpeg::JpegFolder::open(folder, options)?;
+            (Box::new(sink), kept)
+        }
+        SinkSpec::Video(file) => {
+            let (sink, kept) = video::Video::open(file, options)?;
+            (Box::new(sink), kept)
+        }
+        SinkSpec::Jsonl(file) => {
+            let (sink, kept) = jsonl::JsonLines::open(file, options)?;
+            (Box::new(sink), kept)
+        }
+        SinkSpec::JsonlStdout => (Box::new(jsonl::JsonLines::stdout()), None),
+        SinkSpec::Stats(file) => (Box::new(stats::Stats::open(file.as_deref())), None),
+        SinkSpec::Null => (Box::new(null::Null), None),
+    };
+    Ok(OpenSink {
+        name: spec.to_string(),
+        sink,
+        progress,
+    })
+}

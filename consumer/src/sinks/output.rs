@@ -1,0 +1,157 @@
+//! Who may write an output, and from where on: nobody's files are overwritten by accident, and no two consumers write
+//! into one.
+
+use super::{Existing::*, Kept, SinkOptions};
+use crate::progress::{Progress, ProgressError, ProgressFile};
+use pipeline::service::ConfigError;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What happens to output that is there already and that this group has no progress in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays: the consumer does not start.
+    Refuse,
+    /// It goes.
+    Replace,
+}
+
+/// Why a sink cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The settings have to change.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The disk or the rights.
+    #[error("{}: {cause}", .path.display())]
+    Io {
+        /// What was opened.
+        path: PathBuf,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// There is no display.
+    #[error("{0}")]
+    Display(String),
+}
+
+impl OpenError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        |cause| Self::Io { path, cause }
+    }
+}
+
+/// Where an output begins.
+#[derive(Debug)]
+pub enum Beginning {
+    /// With nothing: what is there is removed.
+    Empty,
+    /// Where the progress says.
+    At(u64),
+}
+
+/// Takes the lock of an output (a file or a folder that exists). It is held as long as the handle lives, and freed by
+/// the system when the process dies.
+pub fn lock(output: &Path, handle: &File) -> Result<(), OpenError> {
+    match handle.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(ConfigError(format!(
+            "{} is being written by another consumer: give this one another place",
+            output.display()
+        ))
+        .into()),
+        Err(TryLockError::Error(cause)) => Err(OpenError::io(output)(cause)),
+    }
+}
+
+/// Decides where the output begins. `has_output`: something is there.
+///
+/// With a group, the progress file exists when this returns: should the process die before the first checkpoint, the
+/// output is known to be this group's. `first_mark` is what the sink's mark is when it has nothing.
+pub fn claim(
+    output: &Path,
+    progress_path: PathBuf,
+    has_output: bool,
+    first_mark: u64,
+    options: &SinkOptions,
+) -> Result<(Beginning, Option<Kept>), OpenError> {
+    let group = options.group.as_deref();
+    let file = ProgressFile::new(progress_path, group.unwrap_or_default());
+    let saved = match file.load() {
+        Ok(None) => None,
+        Ok(Some(saved)) if group.is_some() => Some(saved),
+        // Without a group there is no progress to go on from, but somebody's progress shows whose output this is.
+        Ok(Some(_)) => refuse_unless(options.existing == Replace, output, "it is a group's")?,
+        Err(ProgressError::Io(cause)) => return Err(OpenError::io(file.path())(cause)),
+        Err(cause) => refuse_unless(options.existing == Replace, output, &cause.to_string())?,
+    };
+    if let Some(saved) = saved {
+        tracing::info!(
+            output = %output.display(),
+            "going on where the output ends ({})",
+            file.path().display()
+        );
+        let kept = Kept {
+            file,
+            progress: saved.progress,
+        };
+        return Ok((Beginning::At(saved.mark), Some(kept)));
+    }
+    if has_output && options.existing == Refuse {
+        refuse_unless(false, output, "")?;
+    }
+    if group.is_none() {
+        remove_if_there(file.path()).map_err(OpenError::io(file.path()))?;
+        return Ok((Beginning::Empty, None));
+    }
+    let progress = Progress::default();
+    file.save(&progress, first_mark)
+        .map_err(OpenError::io(file.path()))?;
+    Ok((Beginning::Empty, Some(Kept { file, progress })))
+}
+
+fn refuse_unless<T>(may: bool, output: &Path, why: &str) -> Result<Option<T>, OpenError> {
+    if may {
+        return Ok(None);
+    }
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(" ({why})")
+    };
+    Err(ConfigError(format!(
+        "{} exists{why}: give another place, or --overwrite to replace it",
+        output.display()
+    ))
+    .into())
+}
+
+/// An output that somebody changed does not fit its progress any more.
+pub fn does_not_fit(output: &Path, found: u64, expected: u64) -> OpenError {
+    ConfigError(format!(
+        "{} has {found} bytes where its progress says {expected}: somebody changed it. Put it back, or remove it and its \
+         *.framelane-progress.json (the group then goes on from what it has committed)",
+        output.display()
+    ))
+    .into()
+}
+
+/// Removes a file.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+/// `out/video.mp4` and `.spool` to `out/video.mp4.spool`.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The suffix of progress files beside their output.
+pub const PROGRESS_SUFFIX: &str = ".framelane-progress.json";

@@ -1,0 +1,58 @@
+//! What to serve, checked.
+
+use std::{path::PathBuf, time::Duration};
+
+use processor_proto::{ServeConfig, Threads};
+
+use crate::{chaos::Plan, picture::Decoder, resize::Target};
+
+/// One processor and how to serve it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub serve: ServeConfig,
+    pub threads: Threads,
+    /// Gets the listening address once calls are taken.
+    pub port_file: Option<PathBuf>,
+    pub decoder: Decoder,
+    pub kind: Kind,
+}
+
+/// The built-in processors, each with its own settings.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    Echo {
+        delay: Duration,
+    },
+    Motion {
+        work_width: u32,
+    },
+    Faces {
+        cascade: Option<PathBuf>,
+        work_width: u32,
+    },
+    People {
+        work_width: u32,
+    },
+    Resize {
+        target: Target,
+        quality: u8,
+    },
+    Chaos {
+        plan: Plan,
+        ledger: Option<PathBuf>,
+    },
+}
+
+impl Kind {
+    /// The word on the command line, and the name in results unless another was given.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Echo { .. } => "echo",
+            Self::Motion { .. } => "motion",
+            Self::Faces { .. } => "faces",
+            Self::People { .. } => "people",
+            Self::Resize { .. } => "resize",
+            Self::Chaos { .. } => "chaos",
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Epochs that never repeat: claims of a source in a compacted topic.
+//!
+//! A start of a source (1) opens the source's transactional id, which makes Kafka refuse every older claim that is
+//! still on its way, (2) reads the claims that are there, (3) writes its own, with the next epoch, in a transaction.
+//! So whoever starts when, epochs are unique and grow. The newest claim wins: a running producer watches the topic and
+//! stops when a newer one appears. Between the two, for some tens of milliseconds, records of the older epoch may
+//! follow the first ones of the newer; each (epoch, sequence) still is one frame only.
+
+use pipeline::kafka::{
+    Admin, Feed, FeedEvent, KafkaConfig, KafkaFault, LaneBounds, Outgoing, Position, StartPolicy,
+    TopicPartition, TopicSpec, TransactionFault, TransactionalWriter,
+};
+use pipeline::wire::now_unix_ns;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The topic of the claims: one partition, compacted, keyed `topic/source_id`.
+pub const CLAIMS_TOPIC: &str = "framelane.sources";
+
+/// Claims are small; this only bounds what waits between two looks.
+const CLAIM_BOUNDS: LaneBounds = LaneBounds {
+    lane_records: 1_000,
+    lane_bytes: 4 << 20,
+    total_bytes: 4 << 20,
+};
+
+/// A start of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The source's id.
+    pub source: String,
+    /// The topic it writes to.
+    pub topic: String,
+    /// From 1.
+    pub epoch: u64,
+    /// Where it runs.
+    pub host: String,
+    /// The process there.
+    pub pid: u32,
+    /// When, nanoseconds since the Unix epoch. With host and pid it tells two starts apart.
+    pub started_unix_ns: i64,
+    /// True if it goes on in an epoch that an earlier start began.
+    pub resumed: bool,
+    /// True if frames are written in transactions that a newer claim fences.
+    #[serde(default)]
+    pub transactional: bool,
+    /// What is read, as far as resuming depends on it. Empty for live sources.
+    #[serde(default)]
+    pub input: String,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pid {} (epoch {})", self.host, self.pid, self.epoch)
+    }
+}
+
+/// A newer start took the source over.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "source {} was taken over by {newer}: this one stops. If both are meant to run, give each its own --source-id",
+    newer.source
+)]
+pub struct TakenOver {
+    /// The claim that wins.
+    pub newer: Claim,
+}
+
+/// Why a source could not be claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// A newer start was faster.
+    #[error(transparent)]
+    TakenOver(#[from] TakenOver),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// The claim was not written.
+    #[error(
+        "claiming source {source_id} failed: {fault}. Was it started twice at the same moment?"
+    )]
+    NotWritten {
+        /// The source.
+        source_id: String,
+        /// Why.
+        fault: TransactionFault,
+    },
+    /// A task of ours panicked.
+    #[error("a task panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// A source whose older starts are fenced; its claims have been read and none is written yet.
+pub struct Opened {
+    key: String,
+    writer: TransactionalWriter,
+    feed: Feed,
+    /// The newest claim so far.
+    pub previous: Option<Claim>,
+}
+
+/// Fences older starts of the source and reads the claims. `replication` is for the claims topic, if it has to be made.
+pub async fn open(
+    kafka: &KafkaConfig,
+    topic: &str,
+    source_id: &str,
+    replication: Option<i32>,
+) -> Result<Opened, ClaimError> {
+    let key = format!("{topic}/{source_id}");
+    let (kafka, id) = (kafka.clone(), format!("framelane.source/{key}"));
+    let opening = tokio::task::spawn_blocking(move || {
+        let admin = Admin::connect(&kafka)?;
+        admin.ensure_topic(&TopicSpec {
+            replication,
+            compacted: true,
+            ..TopicSpec::frames(CLAIMS_TOPIC, 1)
+        })?;
+        let writer = TransactionalWriter::open(&kafka, &id)?;
+        // What was written before now is decided now; claims of this source that come later are newer than this one.
+        let lane = TopicPartition::new(CLAIMS_TOPIC, 0);
+        admin.settled_end(&lane)?;
+        let from_start = StartPolicy::new(Position::Earliest);
+        let feed = Feed::assign(&kafka, &[lane], from_start, CLAIM_BOUNDS)?;
+        Ok::<_, KafkaFault>((writer, feed))
+    });
+    let (writer, mut feed) = opening.await??;
+    let previous = newest_claim(&mut feed, &key).await?;
+    Ok(Opened {
+        key,
+        writer,
+        feed,
+        previous,
+    })
+}
+
+/// Reads to the end.
+async fn newest_claim(feed: &mut Feed, key: &str) -> Result<Option<Claim>, KafkaFault> {
+    let control = feed.control();
+    let mut newest: Option<Claim> = None;
+    loop {
+        match feed.next().await {
+            Some(FeedEvent::Record { lane, record }) => {
+                control.release(lane, 1, record.memory_bytes());
+                newest = claim_in(record.key.as_deref(), &record.payload, key).or(newest);
+            }
+            Some(FeedEvent::Expired { lane, .. }) => control.release(lane, 1, 0),
+            Some(FeedEvent::ReachedEnd { .. }) | None => return Ok(newest),
+            Some(FeedEvent::Failed(fault)) => return Err(fault),
+            Some(FeedEvent::Assigned(_) | FeedEvent::Revoked { .. }) => {}
+        }
+    }
+}
+
+/// The claim of this key in a record. Records of other keys, and such that are not ours at all, are none.
+fn claim_in(record_key: Option<&[u8]>, payload: &[u8], key: &str) -> Option<Claim> {
+    if record_key? != key.as_bytes() {
+        return None;
+    }
+    let claim = serde_json::from_slice(payload);
+    claim
+        .inspect_err(|cause| tracing::warn!(key, %cause, "a record in {CLAIMS_TOPIC} is no claim"))
+        .ok()
+}
+
+/// What a start wants to claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A new epoch.
+    Next,
+    /// This one again, to go on in it.
+    Resume(u64),
+}
+
+impl Opened {
+    /// Writes the claim and begins to watch for newer ones.
+    pub async fn claim(
+        self,
+        topic: &str,
+        source_id: &str,
+        wanted: &Wanted,
+        input: String,
+        transactional: bool,
+    ) -> Result<(Claim, TransactionalWriter, Watch), ClaimError> {
+        let claim = Claim {
+            source: source_id.to_owned(),
+            topic: topic.to_owned(),
+            epoch: match wanted {
+                Wanted::Next => self.previous.map_or(0, |previous| previous.epoch) + 1,
+                Wanted::Resume(epoch) => *epoch,
+            },
+            host: host_name(),
+            pid: std::process::id(),
+            started_unix_ns: now_unix_ns(),
+            resumed: matches!(wanted, Wanted::Resume(_)),
+            transactional,
+            input,
+        };
+        let record = record_of(&self.key, &claim);
+        let writer = self.writer;
+        let (writer, written) = tokio::task::spawn_blocking(move || {
+            let written = writer.commit(&[record], None);
+            (writer, written)
+        })
+        .await?;
+        let watch = Watch::start(self.feed, self.key, claim.clone());
+        if let Err(fault) = written {
+            // The usual reason is a newer start: say so if its claim is there in a moment.
+            let newer = tokio::time::timeout(FENCE_LOOK, watch.taken_over()).await;
+            watch.close().await;
+            return Err(match newer {
+                Ok(newer) => newer.into(),
+                Err(_) => ClaimError::NotWritten {
+                    source_id: source_id.to_owned(),
+                    fault,
+                },
+            });
+        }
+        Ok((claim, writer, watch))
+    }
+}
+
+/// How long a start that was refused looks for the claim of the one that came after it.
+pub const FENCE_LOOK: Duration = Duration::from_secs(3);
+
+fn record_of(key: &str, claim: &Claim) -> Outgoing {
+    let json = serde_json::to_vec(claim).expect("a claim has only text and numbers");
+    Outgoing {
+        topic: CLAIMS_TOPIC.into(),
+        partition: Some(0),
+        key: key.to_owned().into(),
+        timestamp_ms: claim.started_unix_ns / 1_000_000,
+        headers: Vec::new(),
+        payload: json.into(),
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(
+        |_| "unknown".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// Looks out for newer claims of a source.
+#[derive(Debug)]
+pub struct Watch {
+    newer: watch::Receiver<Option<Claim>>,
+    control: pipeline::kafka::FeedControl,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(feed: Feed, key: String, own: Claim) -> Self {
+        let (sender, newer) = watch::channel(None);
+        let control = feed.control();
+        let task = tokio::spawn(watch_claims(feed, key, own, sender));
+        Self {
+            newer,
+            control,
+            task,
+        }
+    }
+
+    /// Resolves when a newer claim appears; never otherwise.
+    pub fn taken_over(&self) -> impl Future<Output = TakenOver> + Send + use<> {
+        let mut newer = self.newer.clone();
+        async move {
+            loop {
+                if let Some(claim) = newer.borrow_and_update().clone() {
+                    return TakenOver { newer: claim };
+                }
+                if newer.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// Ends the watch.
+    pub async fn close(self) {
+        self.control.close();
+        if let Err(cause) = self.task.await {
+            tracing::error!(%cause, "the watch for newer claims panicked");
+        }
+    }
+}
+
+async fn watch_claims(
+    mut feed: Feed,
+    key: String,
+    own: Claim,
+    newer: watch::Sender<Option<Claim>>,
+) {
+    let control = feed.control();
+    while let Some(event) = feed.next().await {
+        match event {
+            FeedEvent::Record { lane, record } => {
+                control.release(lane, 1, record.memory_bytes());
+                let claim = claim_in(record.key.as_deref(), &record.payload, &key);
+                if let Some(claim) = claim.filter(|claim| *claim != own) {
+                    newer.send_replace(Some(claim));
+                }
+            }
+            FeedEvent::Expired { lane, .. } => control.release(lane, 1, 0),
+            FeedEvent::Revoked { done, .. } => drop(done),
+            FeedEvent::Failed(fault) => {
+                // Epochs stay unique without the watch; only a second start would go unnoticed here.
+                tracing::error!(%fault, key, "claims of this source cannot be watched any more");
+            }
+            FeedEvent::Assigned(_) | FeedEvent::ReachedEnd { .. } => {}
+        }
+    }
+    // Joining blocks for a moment.
+    let _ = tokio::task::spawn_blocking(move || feed.join()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim() -> Claim {
+        Claim {
+            source: "cam0".to_owned(),
+            topic: "yard".to_owned(),
+            epoch: 7,
+            host: "edge".to_owned(),
+            pid: 42,
+            started_unix_ns: 1,
+            resumed: false,
+            transactional: true,
+            input: "clip.avi".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_claim_is_found_by_its_key() {
+        let record = record_of("yard/cam0", &claim());
+        let find = |key| claim_in(Some(&record.key), &record.payload, key);
+        assert_eq!(find("yard/cam0"), Some(claim()));
+        assert_eq!(find("yard/cam"), None);
+        assert_eq!(claim_in(None, &record.payload, "yard/cam0"), None);
+    }
+
+    #[test]
+    fn foreign_records_and_older_fields_do_no_harm() {
+        let key = Some(&b"yard/cam0"[..]);
+        assert_eq!(claim_in(key, b"not json", "yard/cam0"), None);
+        let minimal = br#"{"source":"cam0","topic":"yard","epoch":7,"host":"edge","pid":42,"started_unix_ns":1,"resumed":false}"#;
+        let read = claim_in(key, minimal, "yard/cam0").unwrap();
+        assert_eq!((read.epoch, read.transactional), (7, false));
+    }
+
+    #[test]
+    fn a_take_over_names_the_one_that_took_over() {
+        let error = TakenOver { newer: claim() }.to_string();
+        assert!(error.contains("edge pid 42 (epoch 7)"), "{error}");
+        assert!(error.contains("--source-id"), "{error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Video in: every source is captured, encoded and published by threads and tasks of its own.
+//!
+//! - [`config`]: what was asked for, checked. [`source`]: one source from start to end.
+//! - [`input`]: where pictures come from. [`overload`], [`pace`]: which of them go on, and when.
+//! - [`publish`]: to Kafka. [`epoch`]: ids that never repeat.
+
+pub mod args;
+pub mod capture;
+pub mod config;
+pub mod encode;
+pub mod epoch;
+pub mod handover;
+pub mod input;
+pub mod message;
+pub mod options;
+pub mod overload;
+pub mod pace;
+pub mod progress;
+pub mod publish;
+pub mod source;
+pub mod worker;
+
+use crate::config::Config;
+use crate::progress::Progress;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs all sources until each has ended or `shutdown` stops them. A source that fails does not disturb the others;
+/// the error comes when all have ended.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Each source has threads of its own; OpenCV's would only fight them for cores.
+    opencv::core::set_num_threads(1)?;
+    let count = config.sources.len();
+    let mut running = JoinSet::new();
+    let mut all_progress = Vec::with_capacity(count);
+    for source in config.sources {
+        tracing::info!(?source, "starting");
+        let policy = source.overload.to_string();
+        let progress = Arc::new(Progress::new(&source.topic, &source.source_id, &policy));
+        all_progress.push(Arc::clone(&progress));
+        running.spawn(source::run(
+            config.kafka.clone(),
+            source,
+            shutdown.clone(),
+            progress,
+        ));
+    }
+    let end_of_reports = CancellationToken::new();
+    let reports = tokio::spawn(progress::report(all_progress, end_of_reports.clone()));
+    let mut failures = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        match ended.map_err(anyhow::Error::from).flatten() {
+            Ok(()) => {}
+            Err(failure) => {
+                if count > 1 {
+                    tracing::error!("{failure:#}");
+                }
+                failures.push(failure);
+            }
+        }
+    }
+    end_of_reports.cancel();
+    reports.await?;
+    match failures.len() {
+        0 => Ok(()),
+        1 if count == 1 => Err(failures.remove(0)),
+        failed => {
+            let list: Vec<_> = failures
+                .iter()
+                .map(|failure| format!("{failure:#}"))
+                .collect();
+            anyhow::bail!("{failed} of {count} sources failed: {}", list.join("; "))
+        }
+    }
+}

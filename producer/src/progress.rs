@@ -1,0 +1,133 @@
+//! What a source has done so far: for the status line, the summary and the metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Counters of one source. Written by its threads, read by the status line.
+#[derive(Debug)]
+pub struct Progress {
+    source_id: String,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
+    acknowledged: AtomicU64,
+    dropped: AtomicU64,
+    epoch: AtomicU64,
+    /// The next sequence; 0 before the first frame.
+    next: AtomicU64,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    frames: metrics::Counter,
+    dropped: metrics::Counter,
+    bytes: metrics::Counter,
+    delivery: metrics::Histogram,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Progress {
+    /// Of a source that has not begun. `dropped_because` is the overload policy's name.
+    pub fn new(topic: &str, source_id: &str, dropped_because: &str) -> Self {
+        let (topic, source) = (topic.to_owned(), source_id.to_owned());
+        let reason = dropped_because.to_owned();
+        Self {
+            source_id: source.clone(),
+            sent: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            metrics: Metrics {
+                frames: metrics::counter!("framelane_producer_frames_total", "topic" => topic.clone(), "source" => source.clone()),
+                dropped: metrics::counter!("framelane_producer_dropped_frames_total", "source" => source, "reason" => reason),
+                bytes: metrics::counter!("framelane_producer_bytes_total", "topic" => topic),
+                delivery: metrics::histogram!("framelane_producer_delivery_seconds"),
+            },
+        }
+    }
+
+    /// The epoch is known; `next` is the sequence of its next frame.
+    pub fn begin(&self, epoch: u64, next: u64) {
+        self.epoch.store(epoch, Relaxed);
+        self.next.store(next, Relaxed);
+    }
+
+    /// A frame was handed to Kafka's client.
+    pub fn sent(&self, sequence: u64, bytes: usize) {
+        self.next.store(sequence + 1, Relaxed);
+        self.sent.fetch_add(1, Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Frames were dropped under overload.
+    pub fn dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Relaxed);
+        self.metrics.dropped.increment(count);
+    }
+
+    /// Kafka has a frame.
+    pub fn acknowledged(&self, bytes: usize, took: Duration) {
+        self.acknowledged.fetch_add(1, Relaxed);
+        self.metrics.frames.increment(1);
+        self.metrics.bytes.increment(bytes as u64);
+        self.metrics.delivery.record(took);
+    }
+
+    /// `epoch 3, last sequence 41`.
+    fn place(&self) -> String {
+        let epoch = self.epoch.load(Relaxed);
+        match self.next.load(Relaxed).checked_sub(1) {
+            _ if epoch == 0 => "not started".to_owned(),
+            None => format!("epoch {epoch}, no frame yet"),
+            Some(last) => format!("epoch {epoch}, last sequence {last}"),
+        }
+    }
+
+    /// The last line about a source.
+    pub fn summary(&self, ended: &str, took: Duration) -> String {
+        let sent = self.sent.load(Relaxed);
+        format!(
+            "{}: {ended}: {sent} frames sent, {} acknowledged, {} dropped, {}, {:.1} MB in {:.1} s ({:.1} fps)",
+            self.source_id,
+            self.acknowledged.load(Relaxed),
+            self.dropped.load(Relaxed),
+            self.place(),
+            self.sent_bytes.load(Relaxed) as f64 / 1e6,
+            took.as_secs_f64(),
+            sent as f64 / took.as_secs_f64().max(0.001),
+        )
+    }
+}
+
+/// Prints one line a second for each source that is at work, until told to end.
+pub async fn report(sources: Vec<Arc<Progress>>, end: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(1);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
+    let mut before: Vec<(Instant, u64)> = vec![(Instant::now(), 0); sources.len()];
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = end.cancelled() => return,
+        }
+        for (source, before) in sources.iter().zip(&mut before) {
+            let (now, sent) = (Instant::now(), source.sent.load(Relaxed));
+            let fps = (sent - before.1) as f64 / (now - before.0).as_secs_f64();
+            *before = (now, sent);
+            eprintln!(
+                "{}: {fps:.1} fps, {sent} sent, {} dropped, {} unacknowledged, {}",
+                source.source_id,
+                source.dropped.load(Relaxed),
+                sent.saturating_sub(source.acknowledged.load(Relaxed)),
+                source.place(),
+            );
+        }
+    }
+}

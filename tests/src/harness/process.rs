@@ -1,0 +1,140 @@
+//! The binaries as processes: started with their logs kept, killed at the latest when the test ends.
+
+use super::wait_for;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+
+/// A running binary of ours.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Process {
+    /// Starts `binary` with these arguments against a Kafka.
+    pub fn start(binary: &str, servers: &str, args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory for the log");
+        let log = dir.path().join("log");
+        let file = File::create(&log).expect("a log file");
+        let child = Command::new(binaries().join(binary))
+            .args(args)
+            .env("KAFKA_BOOTSTRAP_SERVERS", servers)
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("the log file twice"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|cause| panic!("{binary} cannot be started: {cause}"));
+        Self {
+            name: format!("{binary} {}", args.join(" ")),
+            child,
+            log,
+            dir,
+        }
+    }
+
+    /// All that it has printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A place for its files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits until it has printed this.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_for(
+            &format!("{text:?} from {}\n{}", self.name, self.log()),
+            || self.log().contains(text).then_some(()),
+        );
+    }
+
+    /// SIGKILL, and gone.
+    pub fn kill9(mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it was a child of ours");
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pids are small"));
+        kill(pid, signal).expect("it is running");
+    }
+
+    /// SIGTERM; returns how it ended.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let what = format!("the end of {}", self.name);
+        wait_for(&what, || {
+            self.child.try_wait().expect("it is a child of ours")
+        })
+    }
+
+    /// The exit code and all that it printed, once it has ended by itself.
+    pub fn outcome(mut self) -> (Option<i32>, String) {
+        let status = self.wait();
+        (status.code(), self.log())
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("it is a child of ours")
+            .is_none()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.name, self.log());
+        }
+    }
+}
+
+/// Starts `processor` on a free port; returns it with its URL.
+pub fn processor(args: &[&str]) -> (Process, String) {
+    let dir = tempfile::tempdir().expect("a directory for the port file");
+    let file = dir.path().join("port");
+    let port_file = file.to_str().expect("a readable path");
+    let mut all = args.to_vec();
+    all.extend(["--listen", "127.0.0.1:0", "--port-file", port_file]);
+    let process = Process::start("processor", "unused:1", &all);
+    let address = wait_for("the processor's port file", || {
+        std::fs::read_to_string(&file).ok()
+    });
+    (process, format!("http://{}", address.trim()))
+}
+
+/// Where the binaries are, built from what is in the tree now.
+fn binaries() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let packages = ["producer", "broker", "consumer", "processors"];
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--bins"])
+            .args(packages.iter().flat_map(|package| ["-p", package]))
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the binaries do not build");
+        let test = std::env::current_exe().expect("the test has a path");
+        let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
+        profile.to_owned()
+    })
+}

@@ -1,0 +1,8 @@
+//! Integration tests: the real binaries as processes, a real Kafka, random topics.
+//!
+//! Kafka is found as everywhere (`KAFKA_BOOTSTRAP_SERVERS`, Docker, jars); tests that kill Kafka start one of their own.
+//! `cargo test -p framelane-tests NAME` runs one of them; logs of its processes are printed when it fails.
+
+mod harness;
+
+mod broker_delivery;
