@@ -68,7 +68,9 @@ impl TryFrom<Args> for Config {
         };
         let group = args.group.map(|group| GroupMember {
             group,
-            membership: args.instance.map_or(Membership::Dynamic, Membership::Static),
+            membership: args
+                .instance
+                .map_or(Membership::Dynamic, Membership::Static),
             session_timeout: SESSION_TIMEOUT,
         });
         Ok(Self {
@@ -156,10 +158,7 @@ mod tests {
     fn a_group_goes_on_where_it_stopped() {
         assert_eq!(begin("--topic a --group g"), Begin::Committed);
         assert_eq!(begin("--topic a --group g --until end"), Begin::Committed);
-        assert_eq!(
-            Begin::Committed.unknown_partition(),
-            Position::Earliest
-        );
+        assert_eq!(Begin::Committed.unknown_partition(), Position::Earliest);
     }
 
     #[test]

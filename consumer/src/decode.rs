@@ -1,7 +1,7 @@
 //! Encoded pictures to OpenCV's and back.
 
 use bytes::Bytes;
-use opencv::core::{self, Mat, MatTraitConst, Vector};
+use opencv::core::{self, Mat, MatTraitConst, Vector, VectorToVec};
 use opencv::{imgcodecs, imgproc};
 use pipeline::v1::{Codec, Frame, PixelFormat};
 

@@ -212,19 +212,39 @@ mod tests {
         lane.hand_over(5);
         assert_eq!(lane.progress().next, 9);
         lane.hand_over(9);
-        assert_eq!(lane.progress(), LaneProgress { next: 10, ahead: BTreeSet::new() });
+        assert_eq!(
+            lane.progress(),
+            LaneProgress {
+                next: 10,
+                ahead: BTreeSet::new()
+            }
+        );
     }
 
     #[test]
     fn progress_of_two_sinks_is_combined_record_by_record() {
-        let a = LaneProgress { next: 5, ahead: BTreeSet::from([7, 9]) };
-        let b = LaneProgress { next: 8, ahead: BTreeSet::from([9, 11]) };
+        let a = LaneProgress {
+            next: 5,
+            ahead: BTreeSet::from([7, 9]),
+        };
+        let b = LaneProgress {
+            next: 8,
+            ahead: BTreeSet::from([9, 11]),
+        };
         let both = a.intersection(&b);
         assert_eq!(both, b.intersection(&a));
         let either = a.union(&b);
         for offset in 0..20 {
-            assert_eq!(both.is_done(offset), a.is_done(offset) && b.is_done(offset), "{offset}");
-            assert_eq!(either.is_done(offset), a.is_done(offset) || b.is_done(offset), "{offset}");
+            assert_eq!(
+                both.is_done(offset),
+                a.is_done(offset) && b.is_done(offset),
+                "{offset}"
+            );
+            assert_eq!(
+                either.is_done(offset),
+                a.is_done(offset) || b.is_done(offset),
+                "{offset}"
+            );
         }
     }
 
@@ -240,7 +260,10 @@ mod tests {
         let mut second = lane();
         second.take(5);
         assert!(is_over(&finish, &mut second));
-        assert!(finish.refuses(&mut second, 6, 0), "a record that came later");
+        assert!(
+            finish.refuses(&mut second, 6, 0),
+            "a record that came later"
+        );
     }
 
     #[test]

@@ -1,1 +1,15 @@
-fn main() {}
+//! `consumer`: see `consumer --help`.
+
+use clap::Parser;
+use consumer::{args::Args, config::Config};
+use pipeline::service;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let telemetry = args.telemetry.clone();
+    match Config::try_from(args) {
+        Ok(config) => service::run(&telemetry, |shutdown| consumer::run(config, shutdown)),
+        Err(error) => service::fail(&error),
+    }
+}

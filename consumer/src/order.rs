@@ -32,7 +32,7 @@ impl Verdict {
 
     /// Frames that are missing for good, as far as is known by now.
     pub fn missing(&self) -> u64 {
-        self.lost - self.recovered
+        self.lost.saturating_sub(self.recovered)
     }
 }
 

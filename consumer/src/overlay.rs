@@ -138,7 +138,9 @@ fn write(
     let line = imgproc::LINE_AA;
     imgproc::put_text(picture, text, at, FONT, pen.scale, BLACK, edge, line, false)?;
     let inner = (pen.thickness / 2).max(1);
-    imgproc::put_text(picture, text, at, FONT, pen.scale, colour, inner, line, false)
+    imgproc::put_text(
+        picture, text, at, FONT, pen.scale, colour, inner, line, false,
+    )
 }
 
 #[cfg(test)]

@@ -58,5 +58,15 @@ fn write_centred(
     let size = imgproc::get_text_size(&text, FONT, scale, 1, &mut baseline)?;
     let at = Point::new((cols - size.width) / 2, rows / 2 + line * 30);
     let red = Scalar::new(80.0, 80.0, 255.0, 0.0);
-    imgproc::put_text(picture, &text, at, FONT, scale, red, 1, imgproc::LINE_AA, false)
+    imgproc::put_text(
+        picture,
+        &text,
+        at,
+        FONT,
+        scale,
+        red,
+        1,
+        imgproc::LINE_AA,
+        false,
+    )
 }

@@ -121,11 +121,15 @@ mod tests {
         assert_eq!("eos".parse(), Ok(Until::EndOfStreams));
         assert_eq!("count:7".parse(), Ok(Until::Count(7)));
         assert_eq!("offset:7".parse(), Ok(Until::Offset(7)));
-        assert_eq!(
-            "time:1970-01-01T00:00:02Z".parse(),
-            Ok(Until::Time(2_000))
-        );
-        for bad in ["", "count:0", "count:x", "latest", "offset:-1", "time:never"] {
+        assert_eq!("time:1970-01-01T00:00:02Z".parse(), Ok(Until::Time(2_000)));
+        for bad in [
+            "",
+            "count:0",
+            "count:x",
+            "latest",
+            "offset:-1",
+            "time:never",
+        ] {
             assert!(bad.parse::<Until>().is_err(), "{bad:?} was accepted");
         }
     }

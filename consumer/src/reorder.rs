@@ -132,9 +132,7 @@ impl<T> ReorderWindow<T> {
             what: span.what,
             since: now,
         };
-        epoch
-            .waiting
-            .insert((span.first, source.arrivals), waiting);
+        epoch.waiting.insert((span.first, source.arrivals), waiting);
         source.release(&mut released.items);
         source.give_up(&span.source, self.bounds, now, &mut released);
         released

@@ -160,8 +160,8 @@ impl Tally {
         }
     }
 
-    /// One line for people: what came since the last call, `since` ago.
-    pub fn line(&mut self, since: Duration) -> String {
+    /// One line for people: what came since the last call, `since` ago. `lag`: records that wait in Kafka.
+    pub fn line(&mut self, since: Duration, lag: Option<i64>) -> String {
         let (frames, bytes) = (self.totals.frames, self.totals.bytes);
         let (frames_before, bytes_before) = std::mem::replace(&mut self.before, (frames, bytes));
         let seconds = since.as_secs_f64().max(1e-3);
@@ -169,14 +169,11 @@ impl Tally {
         let mb = (bytes - bytes_before) as f64 / 1e6 / seconds;
         let latency = self.recent_latency_us.value_at_quantile(0.5) as f64 / 1e3;
         self.recent_latency_us.reset();
-        let wrong = self.wrong();
-        format!("{frames} frames  {fps:.1} fps  {mb:.1} MB/s  latency p50 {latency:.1} ms  {wrong}")
-    }
-
-    fn wrong(&self) -> String {
+        let lag = lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string());
         let verdict = &self.totals.verdict;
         format!(
-            "lost {}  duplicated {}  out of order {}",
+            "{frames} frames  {fps:.1} fps  {mb:.1} MB/s  latency p50 {latency:.1} ms  lag {lag}  lost {}  duplicated {}  \
+             out of order {}",
             verdict.missing(),
             verdict.duplicated,
             verdict.out_of_order
@@ -225,8 +222,7 @@ impl SourceSummary {
             frames: tally.frames,
             first_sequence: tally.first_sequence,
             last_sequence: tally.last_sequence,
-            // A frame that fills a hole may belong to another line of this list only by a broken source.
-            lost: tally.verdict.lost.saturating_sub(tally.verdict.recovered),
+            lost: tally.verdict.missing(),
             duplicated: tally.verdict.duplicated,
             out_of_order: tally.verdict.out_of_order,
             ended: tally.ended,

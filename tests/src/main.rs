@@ -6,3 +6,4 @@
 mod harness;
 
 mod broker_delivery;
+mod broker_policies;

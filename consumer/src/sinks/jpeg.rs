@@ -149,7 +149,12 @@ mod tests {
     fn only_our_own_names_have_numbers() {
         assert_eq!(number_of("Frame00012.jpg"), Some(12));
         assert_eq!(number_of("Frame123456.jpg"), Some(123_456));
-        for other in ["Frame1.jpg", "Frame00012.png", "frame00012.jpg", "Frame0001x.jpg"] {
+        for other in [
+            "Frame1.jpg",
+            "Frame00012.png",
+            "frame00012.jpg",
+            "Frame0001x.jpg",
+        ] {
             assert_eq!(number_of(other), None, "{other}");
         }
     }

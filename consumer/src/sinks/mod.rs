@@ -8,6 +8,7 @@ mod output;
 mod spec;
 mod spool;
 mod stats;
+mod verify;
 mod video;
 mod window;
 mod worker;
@@ -76,9 +77,14 @@ pub enum SinkError {
     /// The video could not be made.
     #[error("{0}")]
     Video(String),
-    /// There is no display, or it went away.
-    #[error("{0}")]
-    Display(String),
+    /// Pixels and frame ids do not belong together.
+    #[error("{mismatches} of {frames} pictures do not name their frame: the log says which")]
+    Mismatch {
+        /// Pictures that name another frame, or none.
+        mismatches: u64,
+        /// Pictures looked at.
+        frames: u64,
+    },
 }
 
 impl SinkError {
@@ -141,6 +147,15 @@ impl std::fmt::Debug for OpenSink {
             .field("name", &self.name)
             .field("progress", &self.progress)
             .finish_non_exhaustive()
+    }
+}
+
+/// The sink behind `--verify-picture`.
+pub fn open_verify() -> OpenSink {
+    OpenSink {
+        name: "--verify-picture".to_owned(),
+        sink: Box::new(verify::Verify::default()),
+        progress: None,
     }
 }
 

@@ -83,9 +83,12 @@ pub fn claim(
         Ok(None) => None,
         Ok(Some(saved)) if group.is_some() => Some(saved),
         // Without a group there is no progress to go on from, but somebody's progress shows whose output this is.
-        Ok(Some(_)) => refuse_unless(options.existing == Replace, output, "it is a group's")?,
+        Ok(Some(_)) if options.existing == Refuse => return Err(exists(output, " (a group's)")),
         Err(ProgressError::Io(cause)) => return Err(OpenError::io(file.path())(cause)),
-        Err(cause) => refuse_unless(options.existing == Replace, output, &cause.to_string())?,
+        Err(cause) if options.existing == Refuse => {
+            return Err(exists(output, &format!(" ({cause})")));
+        }
+        Ok(Some(_)) | Err(_) => None,
     };
     if let Some(saved) = saved {
         tracing::info!(
@@ -100,7 +103,7 @@ pub fn claim(
         return Ok((Beginning::At(saved.mark), Some(kept)));
     }
     if has_output && options.existing == Refuse {
-        refuse_unless(false, output, "")?;
+        return Err(exists(output, ""));
     }
     if group.is_none() {
         remove_if_there(file.path()).map_err(OpenError::io(file.path()))?;
@@ -112,20 +115,12 @@ pub fn claim(
     Ok((Beginning::Empty, Some(Kept { file, progress })))
 }
 
-fn refuse_unless<T>(may: bool, output: &Path, why: &str) -> Result<Option<T>, OpenError> {
-    if may {
-        return Ok(None);
-    }
-    let why = if why.is_empty() {
-        String::new()
-    } else {
-        format!(" ({why})")
-    };
-    Err(ConfigError(format!(
+fn exists(output: &Path, why: &str) -> OpenError {
+    ConfigError(format!(
         "{} exists{why}: give another place, or --overwrite to replace it",
         output.display()
     ))
-    .into())
+    .into()
 }
 
 /// An output that somebody changed does not fit its progress any more.

@@ -31,12 +31,6 @@ impl SinkSpec {
     pub fn needs_pixels(&self) -> bool {
         matches!(self, Self::Window | Self::Jpeg(_) | Self::Video(_))
     }
-
-    /// True if it prints a line a second itself.
-    pub fn reports(&self) -> bool {
-        matches!(self, Self::Stats(_))
-    }
-
 }
 
 impl FromStr for SinkSpec {
@@ -56,7 +50,10 @@ impl FromStr for SinkSpec {
             ("jpeg", Some(path)) => Ok(Self::Jpeg(path.into())),
             ("video", Some(path)) => video(path.into()),
             ("jsonl" | "jpeg" | "video", None) => Err(format!("{kind} needs a place: {kind}:PATH")),
-            _ => Err("expected window, jpeg:DIR, video:FILE, jsonl:FILE, stats, stats:FILE or null".to_owned()),
+            _ => Err(
+                "expected window, jpeg:DIR, video:FILE, jsonl:FILE, stats, stats:FILE or null"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -94,7 +91,14 @@ mod tests {
     #[test]
     fn sinks_are_read_as_they_are_written() {
         for text in [
-            "window", "jpeg:a/b", "video:v.mp4", "jsonl:x:y", "jsonl:-", "stats", "stats:s.json", "null",
+            "window",
+            "jpeg:a/b",
+            "video:v.mp4",
+            "jsonl:x:y",
+            "jsonl:-",
+            "stats",
+            "stats:s.json",
+            "null",
         ] {
             assert_eq!(text.parse::<SinkSpec>().unwrap().to_string(), text);
         }
@@ -102,7 +106,15 @@ mod tests {
 
     #[test]
     fn sinks_without_a_place_or_of_no_kind_are_refused() {
-        for bad in ["", "jpeg", "jpeg:", "video:v.mov", "window:1", "paper:x", "null:x"] {
+        for bad in [
+            "",
+            "jpeg",
+            "jpeg:",
+            "video:v.mov",
+            "window:1",
+            "paper:x",
+            "null:x",
+        ] {
             assert!(bad.parse::<SinkSpec>().is_err(), "{bad:?} was accepted");
         }
     }

@@ -1,22 +1,17 @@
-//! Numbers: a line a second, a summary at the end, and the summary as JSON.
+//! A summary of everything at the end, for people and as JSON. (The line a second is the consumer's own.)
 
-use super::{Flow, Sink, SinkError};
+use super::{Flow, Sink, SinkError, output};
 use crate::delivery::Delivery;
 use crate::tally::Tally;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-const EVERY: Duration = Duration::from_secs(1);
-/// How often the time is looked at while nothing comes.
-const IDLE: Duration = Duration::from_millis(200);
-
-/// The sink. Lines go to stderr, so that they never mix with JSON lines on stdout.
+/// The sink. People's summary goes to stderr, so that it never mixes with JSON lines on stdout.
 #[derive(Debug)]
 pub struct Stats {
     path: Option<PathBuf>,
     tally: Tally,
-    next_line: Instant,
 }
 
 impl Stats {
@@ -25,24 +20,14 @@ impl Stats {
         Self {
             path: path.map(Path::to_owned),
             tally: Tally::default(),
-            next_line: Instant::now() + EVERY,
         }
-    }
-
-    fn tick(&mut self) -> Flow {
-        let now = Instant::now();
-        if now >= self.next_line {
-            eprintln!("{}", self.tally.line(now - self.next_line + EVERY));
-            self.next_line = now + EVERY;
-        }
-        Flow::GoOn
     }
 }
 
 impl Sink for Stats {
     fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError> {
         self.tally.count(delivery, delivery.picture_verdict()?);
-        Ok(self.tick())
+        Ok(Flow::GoOn)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
@@ -51,19 +36,11 @@ impl Sink for Stats {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        let temporary = super::output::beside(path, ".framelane-tmp");
+        let temporary = output::beside(path, ".framelane-tmp");
         serde_json::to_vec_pretty(&summary)
-            .map_err(std::io::Error::from)
+            .map_err(io::Error::from)
             .and_then(|json| fs::write(&temporary, json))
             .and_then(|()| fs::rename(&temporary, path))
             .map_err(SinkError::write(path))
-    }
-
-    fn idle_every(&self) -> Option<Duration> {
-        Some(IDLE)
-    }
-
-    fn idle(&mut self) -> Result<Flow, SinkError> {
-        Ok(self.tick())
     }
 }

@@ -88,10 +88,7 @@ impl Video {
     fn captured_fps(&self) -> Result<f64, SinkError> {
         let mut entries = self.entries()?;
         let mut times = Vec::new();
-        while let Some(entry) = entries
-            .next()
-            .map_err(SinkError::write(&self.spool_path))?
-        {
+        while let Some(entry) = entries.next().map_err(SinkError::write(&self.spool_path))? {
             times.push(entry.time_ns);
         }
         Ok(median_fps(&times))
@@ -106,10 +103,7 @@ impl Video {
         let mut entries = self.entries()?;
         let mut output: Option<(videoio::VideoWriter, Size)> = None;
         let mut frames = 0;
-        while let Some(entry) = entries
-            .next()
-            .map_err(SinkError::write(&self.spool_path))?
-        {
+        while let Some(entry) = entries.next().map_err(SinkError::write(&self.spool_path))? {
             let picture = decode::from_jpeg(&entry.jpeg)?;
             let (writer, size) = match &mut output {
                 Some(open) => open,
@@ -206,7 +200,7 @@ fn open_writer(
     let name = path.to_string_lossy();
     // MPEG-4 keeps times in 16 bits: odd rates such as 29.97002997 do not fit.
     let fps = (fps * 100.0).round() / 100.0;
-    let writer = videoio::VideoWriter::new(&name, codec, fps, size, true)?;
+    let writer = videoio::VideoWriter::new(path, codec, fps, size, true)?;
     if !writer.is_opened()? {
         return Err(SinkError::Video(format!(
             "{name} cannot be written as a video of {}x{} pixels at {fps} frames/s: is the folder writable? .avi works \
@@ -227,13 +221,16 @@ fn fit(picture: Mat, size: Size) -> opencv::Result<Mat> {
         let inside = Rect::new(0, 0, size.width, size.height);
         return Mat::roi(&picture, inside)?.try_clone();
     }
-    let scale = (f64::from(size.width) / f64::from(width))
-        .min(f64::from(size.height) / f64::from(height));
+    let scale =
+        (f64::from(size.width) / f64::from(width)).min(f64::from(size.height) / f64::from(height));
     let scaled = |length: i32| ((f64::from(length) * scale) as i32).max(1);
     let inner = Size::new(scaled(width), scaled(height));
     let mut small = Mat::default();
     imgproc::resize(&picture, &mut small, inner, 0.0, 0.0, imgproc::INTER_AREA)?;
-    let corner = Point::new((size.width - inner.width) / 2, (size.height - inner.height) / 2);
+    let corner = Point::new(
+        (size.width - inner.width) / 2,
+        (size.height - inner.height) / 2,
+    );
     let mut framed = Mat::default();
     opencv::core::copy_make_border(
         &small,
@@ -251,7 +248,7 @@ fn fit(picture: Mat, size: Size) -> opencv::Result<Mat> {
 /// OpenCV's writer does not report a full disk.
 fn check_encoded(path: &Path, frames: u64) -> Result<(), SinkError> {
     let name = path.to_string_lossy();
-    let video = videoio::VideoCapture::from_file(&name, videoio::CAP_ANY)?;
+    let video = videoio::VideoCapture::from_file(path, videoio::CAP_ANY)?;
     let found = match video.is_opened()? {
         true => video.get(videoio::CAP_PROP_FRAME_COUNT)? as u64,
         false => 0,
@@ -270,7 +267,8 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_most_frames() {
-        let ms = |times: &[i64]| median_fps(&times.iter().map(|t| t * 1_000_000).collect::<Vec<_>>());
+        let ms =
+            |times: &[i64]| median_fps(&times.iter().map(|t| t * 1_000_000).collect::<Vec<_>>());
         assert_eq!(ms(&[0, 100, 200, 5_000, 5_100]), 10.0);
         assert_eq!(ms(&[7]), DEFAULT_FPS);
         assert_eq!(ms(&[7, 7, 7]), DEFAULT_FPS);
@@ -280,9 +278,13 @@ mod tests {
     fn pictures_of_another_size_are_framed_into_the_first_ones() {
         let size = Size::new(64, 48);
         for (rows, cols) in [(48, 64), (49, 65), (100, 30), (30, 100), (1, 1)] {
-            let picture =
-                Mat::new_rows_cols_with_default(rows, cols, opencv::core::CV_8UC3, Scalar::all(9.0))
-                    .unwrap();
+            let picture = Mat::new_rows_cols_with_default(
+                rows,
+                cols,
+                opencv::core::CV_8UC3,
+                Scalar::all(9.0),
+            )
+            .unwrap();
             let fitted = fit(picture, size).unwrap();
             assert_eq!(fitted.size().unwrap(), size, "{cols}x{rows}");
         }

@@ -2,6 +2,7 @@
 
 use super::{Flow, OpenError, Sink, SinkError};
 use crate::delivery::Delivery;
+use opencv::core::MatTraitConst;
 use opencv::highgui;
 use std::env;
 use std::io;
@@ -64,7 +65,6 @@ impl Sink for Window {
             if self.state == State::NotOpen {
                 highgui::named_window(TITLE, highgui::WINDOW_NORMAL)?;
                 let picture = delivery.picture()?;
-                use opencv::core::MatTraitConst;
                 highgui::resize_window(TITLE, picture.cols(), picture.rows())?;
                 self.state = State::Open;
             }
@@ -99,9 +99,12 @@ fn check_display() -> Result<(), String> {
         }
     }
     let Some(display) = of("DISPLAY") else {
-        return Err("there is no display (neither DISPLAY nor WAYLAND_DISPLAY leads to one)".to_owned());
+        return Err(
+            "there is no display (neither DISPLAY nor WAYLAND_DISPLAY leads to one)".to_owned(),
+        );
     };
-    connect_x11(&display).map_err(|cause| format!("the display {display} does not answer ({cause})"))
+    connect_x11(&display)
+        .map_err(|cause| format!("the display {display} does not answer ({cause})"))
 }
 
 /// `:1`, `:1.0`, `host:1`: a socket in a well-known place, or a port from 6000 on.

@@ -121,7 +121,9 @@ impl Worker {
     fn run(mut self, runtime: &Handle) {
         if let Err(cause) = self.work(runtime) {
             let word = if self.is_taking { "at" } else { "after" };
-            let at = self.last.map(|(tp, offset)| format!(" {word} {tp}@{offset}"));
+            let at = self
+                .last
+                .map(|(tp, offset)| format!(" {word} {tp}@{offset}"));
             let failure = SinkFailure {
                 sink: self.name,
                 at: at.unwrap_or_default(),

@@ -3,14 +3,15 @@
 use super::wait_for;
 use bytes::Bytes;
 use pipeline::kafka::{
-    Admin, Feed, FeedEvent, Incoming, KafkaConfig, KafkaFault, LaneBounds, Outgoing, Position,
-    StartPolicy, TopicPartition, Writer,
+    Admin, Feed, FeedEvent, Incoming, KafkaConfig, LaneBounds, Outgoing, Position, StartPolicy,
+    Writer,
 };
 use pipeline::trace::TraceContext;
 use pipeline::{v1, wire};
 use processor_proto::envelope::Kind;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Writes frames of one source (epoch 1, gray RAW pictures whose bytes follow from the id) and waits until Kafka has
 /// them.
@@ -27,6 +28,24 @@ pub fn publish(servers: &str, topic: &str, source: &str, sequences: Range<u64>) 
     for receipt in receipts {
         receipt.wait().expect("delivered");
     }
+}
+
+/// Writes a record that is no Envelope.
+pub fn publish_raw(servers: &str, topic: &str, key: &str, payload: &'static [u8]) {
+    let config = KafkaConfig::new(servers).expect("a usable address");
+    let record = Outgoing {
+        topic: topic.into(),
+        partition: None,
+        key: key.to_owned().into(),
+        timestamp_ms: wire::now_unix_ns() / 1_000_000,
+        headers: Vec::new(),
+        payload: Bytes::from_static(payload),
+    };
+    let writer = Writer::new(&config).expect("a writer");
+    writer
+        .send(&record)
+        .and_then(|receipt| receipt.wait())
+        .expect("delivered");
 }
 
 fn frame(topic: &str, source: &str, sequence: u64) -> Outgoing {
@@ -85,57 +104,94 @@ impl Seen {
     }
 }
 
-/// Everything that is committed in a topic now; nothing if it does not exist (yet).
+/// Everything that is committed in a topic now.
 pub fn read_committed(servers: &str, topic: &str) -> Vec<Seen> {
-    let config = KafkaConfig::new(servers).expect("a usable address");
-    let admin = Admin::connect(&config).expect("Kafka answers");
-    let partitions: Vec<TopicPartition> = match admin.partitions(topic) {
-        Err(KafkaFault::NoTopic(_)) => return Vec::new(),
-        partitions => partitions.expect("Kafka answers"),
-    };
-    let bounds = LaneBounds {
-        lane_records: usize::MAX,
-        lane_bytes: usize::MAX,
-        total_bytes: usize::MAX,
-    };
-    let bounds = LaneBounds {
-        lane_records: 1 << 20,
-        ..bounds
-    };
-    let mut feed = Feed::assign(
-        &config,
-        &partitions,
-        StartPolicy::new(Position::Earliest),
-        bounds,
-    )
-    .expect("a reader");
-    let mut seen = Vec::new();
-    let mut open = partitions.len();
-    while open > 0 {
-        match feed.next_blocking().expect("the feed is not closed") {
-            FeedEvent::Record { record, .. } => {
-                let message = wire::from_record(&record).expect("an Envelope");
-                seen.push(Seen { record, message });
-            }
-            FeedEvent::ReachedEnd { .. } => open -= 1,
-            FeedEvent::Failed(fault) => panic!("{fault}"),
-            _ => {}
-        }
-    }
-    feed.control().close();
-    while let Some(event) = feed.next_blocking() {
-        drop(event);
-    }
-    feed.join();
-    seen
+    let mut follower = Follower::new(servers, topic);
+    follower.read_to_end();
+    std::mem::take(&mut follower.seen)
 }
 
-/// Reads again and again until there are at least `count` records; returns all there are then.
-pub fn read_until(servers: &str, topic: &str, count: usize) -> Vec<Seen> {
-    wait_for(&format!("{count} records in {topic}"), || {
-        let seen = read_committed(servers, topic);
-        (seen.len() >= count).then_some(seen)
-    })
+/// Reads a topic as it grows.
+pub struct Follower {
+    feed: Option<Feed>,
+    partitions: usize,
+    topic: String,
+    pub seen: Vec<Seen>,
+}
+
+impl Follower {
+    /// Waits for the topic, then reads it from its beginning.
+    pub fn new(servers: &str, topic: &str) -> Self {
+        let config = KafkaConfig::new(servers).expect("a usable address");
+        let admin = Admin::connect(&config).expect("Kafka answers");
+        let partitions = wait_for(&format!("topic {topic}"), || admin.partitions(topic).ok());
+        let bounds = LaneBounds {
+            lane_records: 10_000,
+            lane_bytes: usize::MAX,
+            total_bytes: usize::MAX,
+        };
+        let start = StartPolicy::new(Position::Earliest);
+        let feed = Feed::assign(&config, &partitions, start, bounds).expect("a reader");
+        Self {
+            feed: Some(feed),
+            partitions: partitions.len(),
+            topic: topic.to_owned(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Reads on until there are `count` records in all; panics after a minute without one.
+    pub fn wait_for(&mut self, count: usize) {
+        while self.seen.len() < count {
+            self.next(count);
+        }
+    }
+
+    fn read_to_end(&mut self) {
+        let mut open = self.partitions;
+        while open > 0 {
+            open -= usize::from(self.next(0));
+        }
+    }
+
+    /// Takes the next event in; true if it is the end of a partition.
+    fn next(&mut self, wanted: usize) -> bool {
+        let feed = self.feed.as_mut().expect("open until dropped");
+        let event = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime")
+            .block_on(async { tokio::time::timeout(Duration::from_secs(60), feed.next()).await });
+        match event {
+            Err(_) => panic!(
+                "{}: {} of {wanted} records, no more for a minute",
+                self.topic,
+                self.seen.len()
+            ),
+            Ok(None) => panic!("the feed has ended"),
+            Ok(Some(FeedEvent::Record { record, lane })) => {
+                feed.control().release(lane, 1, record.memory_bytes());
+                let message = wire::from_record(&record).expect("an Envelope");
+                self.seen.push(Seen { record, message });
+                false
+            }
+            Ok(Some(FeedEvent::Failed(fault))) => panic!("{fault}"),
+            Ok(Some(event)) => matches!(event, FeedEvent::ReachedEnd { .. }),
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let Some(mut feed) = self.feed.take() else {
+            return;
+        };
+        feed.control().close();
+        while let Some(event) = feed.next_blocking() {
+            drop(event);
+        }
+        feed.join();
+    }
 }
 
 /// Sequences by source, in the order of the records; every frame's picture is checked on the way.
@@ -165,4 +221,23 @@ pub fn ids_of(seen: &[Seen]) -> Ids {
             .push(id.sequence);
     }
     ids
+}
+
+/// Asserts that each source's frames 0..count are there, once and in order.
+pub fn assert_complete(seen: &[Seen], sources: &[&str], count: u64) {
+    let ids = ids_of(seen);
+    let expected: Vec<u64> = (0..count).collect();
+    let found: Vec<&str> = ids.keys().map(String::as_str).collect();
+    assert_eq!(found, sources);
+    for (source, sequences) in &ids {
+        let first_wrong = sequences
+            .iter()
+            .zip(&expected)
+            .position(|(found, expected)| found != expected);
+        assert_eq!(
+            (first_wrong, sequences.len()),
+            (None, expected.len()),
+            "source {source}: {sequences:?}"
+        );
+    }
 }

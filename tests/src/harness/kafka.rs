@@ -15,11 +15,6 @@ pub fn shared() -> &'static str {
         .bootstrap_servers()
 }
 
-/// How to reach the shared Kafka.
-pub fn config() -> KafkaConfig {
-    KafkaConfig::new(shared()).expect("a usable address")
-}
-
 /// A new topic with a name of its own.
 pub fn topic(servers: &str, partitions: i32) -> String {
     let name = format!("test-{:012x}", rand::random::<u64>() >> 16);

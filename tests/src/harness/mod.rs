@@ -5,7 +5,7 @@ mod kafka;
 mod process;
 mod wait;
 
-pub use frames::{Ids, Seen, ids_of, publish, read_committed, read_until};
-pub use kafka::{config, shared, topic};
+pub use frames::{Follower, Seen, assert_complete, ids_of, publish, publish_raw, read_committed};
+pub use kafka::{shared, topic};
 pub use process::{Process, processor};
 pub use wait::wait_for;

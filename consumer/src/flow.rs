@@ -1,0 +1,426 @@
+//! The one task that owns everything between Kafka and the sinks.
+//!
+//! ```text
+//! feed -> (reorder window) -> order check -> (pacer) -> sinks
+//!   ^                                                     |
+//!   +------ commit <- checkpoint safe with all sinks <----+
+//! ```
+//! Select an event, apply it, give out what is ready. Only giving out waits (for the slowest sink's queue).
+
+use crate::checkpoints::Checkpoints;
+use crate::config::{Config, PictureCheck};
+use crate::crew::{Crew, CrewError};
+use crate::delivery::Delivery;
+use crate::lanes::{Finish, Lane};
+use crate::order::{OrderCheck, Verdict};
+use crate::pace::Pacer;
+use crate::picture::PictureVerdict;
+use crate::progress::Progress;
+use crate::range::Rate;
+use crate::reorder::{Released, ReorderWindow};
+use crate::status::Status;
+use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming, KafkaFault};
+use pipeline::{resolve::Resolver, wire};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Why the flow stops before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// Reading or committing.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// A sink.
+    #[error(transparent)]
+    Sinks(#[from] CrewError),
+}
+
+/// Everything between Kafka and the sinks.
+pub struct Flow {
+    control: FeedControl,
+    crew: Crew,
+    checkpoints: Checkpoints,
+    /// By the id of the assignment.
+    lanes: BTreeMap<u64, Lane>,
+    /// What the sinks have of partitions that are not assigned now; at the start, what they had before.
+    done: Progress,
+    window: Option<ReorderWindow<Delivery>>,
+    pacer: Option<Pacer<Delivery>>,
+    check: OrderCheck,
+    ready: VecDeque<Delivery>,
+    finish: Finish,
+    /// None if no sink looks at pictures.
+    pictures: Option<(Arc<Resolver>, PictureCheck)>,
+    status: Status,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// Everything asked for was read; what waits is still shown.
+    Draining,
+    /// A person has seen enough.
+    Stopped,
+}
+
+enum Event {
+    Feed(FeedEvent),
+    FeedEnded,
+    Sinks,
+    Committed,
+    Time,
+    Shutdown,
+}
+
+impl Flow {
+    /// Ready to run.
+    pub fn new(
+        config: &Config,
+        control: FeedControl,
+        crew: Crew,
+        finish: Finish,
+        done: Progress,
+        pictures: Option<(Arc<Resolver>, PictureCheck)>,
+    ) -> Self {
+        let checkpoints = Checkpoints::new(config.group.as_ref().map(|_| control.clone()));
+        Self {
+            window: config
+                .reorder
+                .map(|bounds| ReorderWindow::new(bounds, &done.reorder)),
+            pacer: match config.rate {
+                Rate::Max => None,
+                Rate::Times(rate) => Some(Pacer::new(rate)),
+            },
+            status: Status::new(control.clone()),
+            control,
+            crew,
+            checkpoints,
+            lanes: BTreeMap::new(),
+            done,
+            check: OrderCheck::default(),
+            ready: VecDeque::new(),
+            finish,
+            pictures,
+            stage: Stage::Reading,
+        }
+    }
+
+    /// Runs until everything asked for was shown, the token is cancelled, or something fails; then lets the sinks finish
+    /// and leaves the group.
+    pub async fn run(
+        mut self,
+        mut feed: Feed,
+        shutdown: CancellationToken,
+    ) -> Result<(), FlowError> {
+        let result = self.show(&mut feed, &shutdown).await;
+        self.status.end().await;
+        let closing = close(feed, self.control.clone());
+        let finished = self.crew.finish().await;
+        closing.await;
+        result?;
+        Ok(finished?)
+    }
+
+    async fn show(
+        &mut self,
+        feed: &mut Feed,
+        shutdown: &CancellationToken,
+    ) -> Result<(), FlowError> {
+        loop {
+            self.give_ready().await?;
+            self.advance_stage();
+            if self.is_over() {
+                break;
+            }
+            if self.checkpoints.is_due(&self.crew) {
+                self.begin_checkpoint().await?;
+            }
+            let event = self.next_event(feed, shutdown).await?;
+            self.apply(event).await?;
+        }
+        self.give_ready().await?;
+        self.settle().await?;
+        Ok(())
+    }
+
+    async fn next_event(
+        &mut self,
+        feed: &mut Feed,
+        shutdown: &CancellationToken,
+    ) -> Result<Event, FlowError> {
+        let wake = self.next_wake();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(Event::Shutdown),
+            changed = self.crew.changed() => Ok(changed.map(|()| Event::Sinks)?),
+            () = self.checkpoints.committed() => Ok(Event::Committed),
+            () = tokio::time::sleep_until(wake.into()) => Ok(Event::Time),
+            event = feed.next() => Ok(event.map_or(Event::FeedEnded, Event::Feed)),
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let wakes = [
+            self.checkpoints.next_due(&self.crew),
+            self.pacer.as_ref().and_then(Pacer::next_due),
+            self.window.as_ref().and_then(ReorderWindow::next_deadline),
+        ];
+        let status = self.status.next_due();
+        wakes
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(status, |wake| wake.min(status))
+    }
+
+    async fn apply(&mut self, event: Event) -> Result<(), FlowError> {
+        match event {
+            Event::Feed(FeedEvent::Assigned(lane)) => {
+                tracing::info!(partition = %lane.tp, offset = lane.start, "reading");
+                self.lanes.insert(lane.id, Lane::new(lane.tp, lane.start));
+            }
+            Event::Feed(FeedEvent::Record { lane, record }) => self.take(lane, record),
+            Event::Feed(FeedEvent::ReachedEnd { lane }) => {
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    self.finish.reached_end(lane);
+                }
+            }
+            Event::Feed(FeedEvent::Expired { lane, from, to }) => {
+                let partition = self.lanes.get(&lane).map(|lane| lane.tp.to_string());
+                tracing::error!(
+                    partition,
+                    from,
+                    to,
+                    "retention removed records before they were read: keep them longer \
+                    (topic setting retention.ms), or read faster"
+                );
+            }
+            Event::Feed(FeedEvent::Revoked { lanes, lost, done }) => {
+                self.revoke(&lanes, lost).await?;
+                let _ = done.send(()); // the feed does not wait any longer if it is closing
+            }
+            Event::Feed(FeedEvent::Failed(fault)) => return Err(fault.into()),
+            Event::Shutdown | Event::FeedEnded => self.stage = Stage::Stopped,
+            Event::Sinks => {
+                if self.crew.has_quit() {
+                    self.stage = Stage::Stopped;
+                }
+                self.checkpoints.commit_if_safe(&self.crew);
+            }
+            Event::Committed => {}
+            Event::Time => {
+                self.status.refresh_lag().await;
+                self.on_time(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a record from Kafka. What is not to be shown is dropped, which frees its room.
+    fn take(&mut self, lane_id: u64, record: Incoming) {
+        let Some(lane) = self.lanes.get_mut(&lane_id) else {
+            return; // given back in the meantime
+        };
+        let offset = record.offset;
+        if self.stage != Stage::Reading || self.finish.refuses(lane, offset, record.timestamp_ms) {
+            self.control.release(lane_id, 1, record.memory_bytes());
+            return;
+        }
+        lane.take(offset);
+        if self.done.is_done(&lane.tp, offset) {
+            lane.hand_over(offset);
+            self.control.release(lane_id, 1, record.memory_bytes());
+            return;
+        }
+        let delivery = Delivery::new(record, lane_id, &self.control);
+        self.status.received(&delivery);
+        match (&mut self.window, delivery.span.clone()) {
+            (Some(window), Some(span)) => {
+                let released = window.insert(&span, delivery, Instant::now());
+                self.pass_on(released);
+            }
+            _ => self.in_order(delivery),
+        }
+    }
+
+    fn pass_on(&mut self, released: Released<Delivery>) {
+        for given_up in released.given_up {
+            tracing::error!(
+                source = %given_up.source,
+                epoch = given_up.epoch,
+                sequence = given_up.first,
+                count = given_up.count,
+                "frames did not come in time; going on without them"
+            );
+        }
+        for delivery in released.items {
+            self.in_order(delivery);
+        }
+    }
+
+    /// Judges a record's place and lets it wait for its time.
+    fn in_order(&mut self, mut delivery: Delivery) {
+        if let Some(span) = &delivery.span {
+            delivery.verdict = self.check.observe(span);
+            if delivery.verdict != Verdict::default() {
+                self.status.anomaly(&delivery);
+            }
+        }
+        let Some(pacer) = &mut self.pacer else {
+            self.ready.push_back(delivery);
+            return;
+        };
+        let queue = match (&self.window, &delivery.span) {
+            (Some(_), Some(span)) => Arc::clone(&span.source),
+            _ => delivery.tp.to_string().into(),
+        };
+        let captured = delivery.captured();
+        pacer.push(&queue, captured.as_ref(), delivery, Instant::now());
+    }
+
+    async fn give_ready(&mut self) -> Result<(), FlowError> {
+        loop {
+            let due = || {
+                self.pacer
+                    .as_mut()
+                    .and_then(|pacer| pacer.pop(Instant::now()))
+            };
+            let Some(delivery) = self.ready.pop_front().or_else(due) else {
+                return Ok(());
+            };
+            self.give(delivery).await?;
+            if self.checkpoints.is_due(&self.crew) {
+                self.begin_checkpoint().await?;
+            }
+        }
+    }
+
+    async fn give(&mut self, mut delivery: Delivery) -> Result<(), FlowError> {
+        if self.stage == Stage::Stopped || self.finish.is_count_reached() {
+            return Ok(());
+        }
+        let Some(lane) = self.lanes.get_mut(&delivery.lane) else {
+            return Ok(());
+        };
+        lane.hand_over(delivery.offset);
+        self.finish.count();
+        self.checkpoints.count();
+        if let Some((resolver, check)) = &self.pictures {
+            delivery.prepare_pictures(resolver, *check);
+        }
+        self.status
+            .tally
+            .count(&delivery, PictureVerdict::Unchecked);
+        self.crew.give(&Arc::new(delivery)).await?;
+        Ok(())
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if let Some(window) = &mut self.window {
+            let released = window.expire(now);
+            self.pass_on(released);
+        }
+        self.status.print_if_due(now, || {
+            let progress = |lane: &Lane| (lane.tp.clone(), lane.progress().next);
+            self.lanes.values().map(progress).collect()
+        });
+    }
+
+    fn advance_stage(&mut self) {
+        let now_ms = wire::now_unix_ns() / 1_000_000;
+        let have_ended = || self.check.have_all_ended();
+        if self.stage == Stage::Reading
+            && self
+                .finish
+                .is_reading_over(self.lanes.values_mut(), now_ms, have_ended)
+        {
+            self.stage = Stage::Draining;
+            if let Some(window) = &mut self.window {
+                let released = window.flush();
+                self.pass_on(released);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let is_drained = self.ready.is_empty()
+            && self.pacer.as_ref().is_none_or(Pacer::is_empty)
+            && self.window.as_ref().is_none_or(ReorderWindow::is_empty);
+        match self.stage {
+            Stage::Reading => false,
+            Stage::Draining => is_drained || self.finish.is_count_reached(),
+            Stage::Stopped => true,
+        }
+    }
+
+    /// Partitions go to another member: what the sinks have is committed, what they do not have yet is dropped.
+    async fn revoke(&mut self, ids: &[u64], lost: bool) -> Result<(), FlowError> {
+        let stays = |delivery: &Delivery| !ids.contains(&delivery.lane);
+        self.ready.retain(stays);
+        if let Some(window) = &mut self.window {
+            window.retain(stays);
+        }
+        if let Some(pacer) = &mut self.pacer {
+            pacer.retain(stays);
+        }
+        if !lost {
+            self.settle().await?;
+        }
+        let mut given = Progress::default();
+        for lane in ids.iter().filter_map(|id| self.lanes.remove(id)) {
+            tracing::info!(partition = %lane.tp, lost, "partition given back");
+            given.lanes.insert(lane.tp.clone(), lane.progress());
+        }
+        self.done.advance(&given);
+        Ok(())
+    }
+
+    async fn begin_checkpoint(&mut self) -> Result<(), FlowError> {
+        let progress = Progress {
+            lanes: self
+                .lanes
+                .values()
+                .map(|lane| (lane.tp.clone(), lane.progress()))
+                .collect(),
+            reorder: self
+                .window
+                .as_ref()
+                .map_or_else(Vec::new, ReorderWindow::positions),
+        };
+        self.checkpoints.begin(&progress);
+        self.crew.begin_checkpoint(progress).await?;
+        Ok(())
+    }
+
+    /// Brings everything given to the sinks to safety, and commits it.
+    async fn settle(&mut self) -> Result<(), FlowError> {
+        self.wait_until_safe().await?;
+        if self.checkpoints.has_unsafe_records() {
+            self.begin_checkpoint().await?;
+            self.wait_until_safe().await?;
+        }
+        Ok(self.checkpoints.outcome()?)
+    }
+
+    async fn wait_until_safe(&mut self) -> Result<(), FlowError> {
+        while !self.crew.is_safe() {
+            self.crew.changed().await?;
+        }
+        self.checkpoints.commit_if_safe(&self.crew);
+        self.checkpoints.committed_all().await;
+        Ok(())
+    }
+}
+
+/// Leaves the group; what is still on its way is dropped.
+async fn close(mut feed: Feed, control: FeedControl) {
+    control.close();
+    while let Some(event) = feed.next().await {
+        drop(event); // and with it the `done` of revocations: everything is settled
+    }
+    // The feed's thread ends with its events; if it panicked, the log has it.
+    let _ = tokio::task::spawn_blocking(move || feed.join()).await;
+}

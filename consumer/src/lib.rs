@@ -1,0 +1,92 @@
+//! Video out: follows or replays topics into any number of sinks, in order.
+//!
+//! [`run`] opens the sinks (which say how far they are), opens the feed there, and lets [`flow`] carry records from one
+//! to the other. Ordering, pacing and progress are pure ([`order`], [`reorder`], [`pace`], [`lanes`]); OpenCV is used
+//! by the sinks only, on their own threads.
+
+pub mod args;
+mod checkpoints;
+pub mod config;
+mod crew;
+mod decode;
+mod delivery;
+mod flow;
+mod lanes;
+mod order;
+mod overlay;
+mod pace;
+mod picture;
+mod placeholder;
+mod progress;
+pub mod range;
+mod reading;
+mod reorder;
+mod sinks;
+mod span;
+mod status;
+mod tally;
+
+use crate::config::{Config, PictureCheck};
+use crate::crew::Crew;
+use crate::flow::{Flow, FlowError};
+use crate::lanes::Finish;
+use crate::progress::Progress;
+use crate::sinks::{OpenError, OpenSink, SinkSpec};
+use anyhow::Context;
+use pipeline::resolve::Resolver;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Reads and shows records until everything asked for was shown or `shutdown` is cancelled.
+///
+/// # Errors
+/// A `ConfigError` if an output may not be written; anything else is a failure at run time. Output written so far stays,
+/// and with a group the same settings go on behind it.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    tracing::info!(?config, "consumer");
+    decode::use_one_thread().context("setting up OpenCV")?;
+    let sinks = open_sinks(&config)?;
+    let kept = sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    let done = Progress::common(kept.map(|kept| &kept.progress));
+    let opening = {
+        let (config, done) = (config.clone(), done.clone());
+        tokio::task::spawn_blocking(move || reading::open(&config, &done))
+    };
+    let reading = opening.await.context("finding the topics")??;
+    let crew = Crew::start(sinks).context("starting the sinks")?;
+    let needs_pixels =
+        config.verify == PictureCheck::On || config.sinks.iter().any(SinkSpec::needs_pixels);
+    let pictures =
+        needs_pixels.then(|| (Arc::new(Resolver::new(config.kafka.clone())), config.verify));
+    let finish = Finish::new(config.until, reading.ends);
+    let flow = Flow::new(
+        &config,
+        reading.feed.control(),
+        crew,
+        finish,
+        done,
+        pictures,
+    );
+    flow.run(reading.feed, shutdown)
+        .await
+        .map_err(|error| match error {
+            // Unwrapped, so that the exit code can tell settings from failures.
+            FlowError::Kafka(fault) => fault.into(),
+            other => other.into(),
+        })
+}
+
+fn open_sinks(config: &Config) -> anyhow::Result<Vec<OpenSink>> {
+    let mut sinks = Vec::new();
+    for spec in &config.sinks {
+        let open = sinks::open(spec, &config.sink_options).map_err(|error| match error {
+            OpenError::Config(fault) => anyhow::Error::from(fault),
+            other => other.into(),
+        });
+        sinks.push(open.with_context(|| format!("--sink {spec}"))?);
+    }
+    if config.verify == PictureCheck::On {
+        sinks.push(sinks::open_verify());
+    }
+    Ok(sinks)
+}

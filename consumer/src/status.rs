@@ -1,0 +1,105 @@
+//! What the consumer tells the outside while it runs: a line a second, and metrics.
+
+use crate::delivery::Delivery;
+use crate::tally::Tally;
+use pipeline::kafka::{FeedControl, TopicPartition};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Counts and prints.
+#[derive(Debug)]
+pub struct Status {
+    control: FeedControl,
+    /// What the sinks have been given.
+    pub tally: Tally,
+    last_line: Instant,
+    /// Asking Kafka for the ends of partitions takes a moment; the answer is printed with the next line.
+    asking: Option<JoinHandle<i64>>,
+    lag: Option<i64>,
+}
+
+impl Status {
+    /// Begins to count.
+    pub fn new(control: FeedControl) -> Self {
+        Self {
+            control,
+            tally: Tally::default(),
+            last_line: Instant::now(),
+            asking: None,
+            lag: None,
+        }
+    }
+
+    /// A record came from Kafka.
+    pub fn received(&self, delivery: &Delivery) {
+        let topic = delivery.tp.topic.to_string();
+        metrics::counter!("framelane_consumer_records_total", "topic" => topic, "kind" => delivery.word())
+            .increment(1);
+        if let Some(frame) = delivery.frame() {
+            let latency_ns = delivery.received_unix_ns - frame.capture_time_unix_ns;
+            metrics::histogram!("framelane_consumer_latency_seconds")
+                .record(latency_ns as f64 / 1e9);
+        }
+        if delivery.word() == "undecodable" {
+            tracing::warn!(record = %delivery.place(), "not a message of ours; going on");
+        }
+    }
+
+    /// A record is not where it belongs.
+    pub fn anomaly(&self, delivery: &Delivery) {
+        let verdict = &delivery.verdict;
+        for (kind, count) in [
+            ("lost", verdict.lost),
+            ("duplicated", verdict.duplicated),
+            ("out_of_order", verdict.out_of_order),
+        ] {
+            let topic = delivery.tp.topic.to_string();
+            metrics::counter!("framelane_consumer_anomalies_total", "topic" => topic, "kind" => kind)
+                .increment(count);
+        }
+    }
+
+    /// When [`Status::print_if_due`] next prints.
+    pub fn next_due(&self) -> Instant {
+        self.last_line + EVERY
+    }
+
+    /// Prints the line of the second. `positions`: the next offset of each partition.
+    pub fn print_if_due(
+        &mut self,
+        now: Instant,
+        positions: impl FnOnce() -> Vec<(TopicPartition, i64)>,
+    ) {
+        if now < self.next_due() {
+            return;
+        }
+        eprintln!("{}", self.tally.line(now - self.last_line, self.lag));
+        self.last_line = now;
+        if self.asking.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (control, positions) = (self.control.clone(), positions());
+            let asking = tokio::task::spawn_blocking(move || lag(&control, &positions));
+            self.asking = Some(asking);
+        }
+    }
+
+    /// Takes the answer of the last question, if it is there.
+    pub async fn refresh_lag(&mut self) {
+        if let Some(asking) = self.asking.take_if(|asking| asking.is_finished()) {
+            self.lag = asking.await.ok();
+        }
+    }
+
+    /// Waits for what is under way.
+    pub async fn end(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            let _ = asking.await; // only a number for people
+        }
+    }
+}
+
+fn lag(control: &FeedControl, positions: &[(TopicPartition, i64)]) -> i64 {
+    let of = |(tp, next): &(TopicPartition, i64)| Some((control.end_offset(tp)? - next).max(0));
+    positions.iter().filter_map(of).sum()
+}
