@@ -64,7 +64,7 @@ pub enum FrameProblem {
 
 /// The message in a Kafka record's value.
 ///
-/// In what comes back every id is there and valid, except that of a gap of reason UNDECODABLE, which may be
+/// In what comes back every id is there and valid, except that of a gap of reason UNDECODABLE or EXPIRED, which may be
 /// missing or of no source.
 pub fn decode(value: Bytes) -> Result<Kind, DecodeError> {
     let envelope = v1::Envelope::decode(value)?;
@@ -92,7 +92,7 @@ impl Kind {
     }
 
     /// The frame's id, that of the last frame of an epoch, or the first that is missing.
-    /// Always there after [`decode`], except for a gap of reason UNDECODABLE.
+    /// Always there after [`decode`], except for a gap of reason UNDECODABLE or EXPIRED.
     pub fn id(&self) -> Option<&v1::FrameId> {
         match self {
             Self::Frame(frame) => frame.id.as_ref(),

@@ -47,7 +47,7 @@ impl Capture {
             Err(fault) => return Ok(Ending::Failed(fault.to_string())),
         }
         loop {
-            if self.end == Some(id.sequence) {
+            if self.end.is_some_and(|end| id.sequence >= end) {
                 return Ok(Ending::Finished);
             }
             match self.capture(&id) {

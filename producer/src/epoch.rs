@@ -222,6 +222,14 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Claims nothing after all.
+    pub async fn close(self) {
+        self.feed.control().close();
+        drain(self.feed, |_| {}).await;
+    }
+}
+
 /// How long a start that was refused looks for the claim of the one that came after it.
 pub const FENCE_LOOK: Duration = Duration::from_secs(3);
 

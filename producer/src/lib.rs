@@ -2,7 +2,8 @@
 //!
 //! - [`config`]: what was asked for, checked. [`source`]: one source from start to end.
 //! - [`input`]: where pictures come from. [`overload`], [`pace`]: which of them go on, and when.
-//! - [`publish`]: to Kafka. [`epoch`]: ids that never repeat.
+//! - [`publish`], [`import`]: to Kafka, each frame at once or in transactions. [`epoch`]: ids that never repeat.
+//! - [`tail`], [`resume`]: going on where a killed import ended.
 
 pub mod args;
 pub mod capture;
@@ -10,6 +11,7 @@ pub mod config;
 pub mod encode;
 pub mod epoch;
 pub mod handover;
+pub mod import;
 pub mod input;
 pub mod message;
 pub mod options;
@@ -17,7 +19,9 @@ pub mod overload;
 pub mod pace;
 pub mod progress;
 pub mod publish;
+pub mod resume;
 pub mod source;
+pub mod tail;
 pub mod worker;
 
 use crate::config::Config;

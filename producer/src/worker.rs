@@ -42,6 +42,11 @@ impl Worker {
         })
     }
 
+    /// Has it ended?
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for its end, without holding up the runtime if it hangs.
     pub async fn join(self, at_most: Duration) -> Result<(), WorkerFault> {
         if tokio::time::timeout(at_most, self.ended).await.is_err() {
@@ -51,6 +56,17 @@ impl Worker {
             .join()
             .map_err(|_| WorkerFault::Panicked(self.name))
     }
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+pub enum Waited<T> {
+    /// With what was waited for.
+    Ready(T),
+    /// Too late.
+    TimedOut,
+    /// The source is to end.
+    Stopped,
 }
 
 /// Lets a thread wait until a time or a stop, whichever comes first.
@@ -80,13 +96,26 @@ impl Pause {
         }
     }
 
+    /// Waits for something to happen, for so long, or until the source is stopped.
+    pub fn wait_for<T>(&self, event: impl Future<Output = T>, at_most: Duration) -> Waited<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Waited::Stopped,
+                happened = tokio::time::timeout(at_most, event) => {
+                    happened.map_or(Waited::TimedOut, Waited::Ready)
+                }
+            }
+        })
+    }
+
+    /// Waits for another thread, stopped or not.
+    pub fn join(&self, worker: Worker, at_most: Duration) -> Result<(), WorkerFault> {
+        self.runtime.block_on(worker.join(at_most))
+    }
+
     /// Is the source to end?
     pub fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
-    }
-
-    /// For other threads of the same source.
-    pub fn token(&self) -> &CancellationToken {
-        &self.stop
     }
 }

@@ -7,3 +7,4 @@ mod harness;
 
 mod broker_delivery;
 mod broker_policies;
+mod kafka_faults;

@@ -1,7 +1,8 @@
 //! Topics: made with explicit settings, checked before use.
 
 use super::config::MAX_RECORD_BYTES;
-use super::start::REQUEST_TIMEOUT;
+use super::feed::offset_list;
+use super::start::{REQUEST_TIMEOUT, patiently};
 use super::transaction::TRANSACTION_TIMEOUT;
 use super::{KafkaConfig, KafkaFault, Position, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -204,9 +205,11 @@ impl Admin {
 
     /// The first offset still kept and the offset after the newest record.
     pub fn ends(&self, lane: &TopicPartition) -> Result<(i64, i64), KafkaFault> {
-        self.reader
-            .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
-            .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
+        patiently(|| {
+            self.reader
+                .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
+        })
+        .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
     }
 
     /// The offset after the newest record, once every transaction that has written before it is decided: readers of
@@ -230,6 +233,21 @@ impl Admin {
              kafka-transactions.sh",
             2 * TRANSACTION_TIMEOUT
         )))
+    }
+
+    /// Removes the records before this offset, as retention does in time.
+    pub fn delete_records_before(
+        &self,
+        lane: &TopicPartition,
+        offset: i64,
+    ) -> Result<(), KafkaFault> {
+        let offsets = offset_list(&[(lane.clone(), offset)]);
+        let request = self.client.delete_records(&offsets, &AdminOptions::new());
+        futures::executor::block_on(request)
+            .map(drop)
+            .map_err(KafkaFault::request(format!(
+                "deleting records of {lane} before {offset}"
+            )))
     }
 
     /// The offset that a position means now.

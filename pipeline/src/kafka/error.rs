@@ -77,3 +77,24 @@ impl KafkaFault {
         matches!(self, Self::BadAddress(_) | Self::Unfit(_))
     }
 }
+
+/// Errors that pass by themselves: leaders move, nodes restart. Trying again is the thing to do.
+pub(super) fn is_passing(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::ReplicaNotAvailable
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::NotCoordinator
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::CoordinatorLoadInProgress
+            | RDKafkaErrorCode::OffsetNotAvailable
+            | RDKafkaErrorCode::UnstableOffsetCommit
+            | RDKafkaErrorCode::FetchSessionIdNotFound
+            | RDKafkaErrorCode::InvalidFetchSessionEpoch
+    )
+}

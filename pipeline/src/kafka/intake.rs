@@ -1,5 +1,6 @@
 //! One thread per partition: waits for room, takes the next record, hands it on.
 
+use super::error::is_passing;
 use super::feed::{FeedContext, FeedEvent, Lane, Shared};
 use super::gate::Room;
 use super::start::{Position, resolve_position};
@@ -107,25 +108,4 @@ impl Intake {
             Err(fault) => Some(FeedEvent::Failed(fault)),
         }
     }
-}
-
-/// Errors that librdkafka reports for information while it goes on trying by itself.
-fn is_passing(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::NotLeaderForPartition
-            | RDKafkaErrorCode::LeaderNotAvailable
-            | RDKafkaErrorCode::ReplicaNotAvailable
-            | RDKafkaErrorCode::OperationTimedOut
-            | RDKafkaErrorCode::RequestTimedOut
-            | RDKafkaErrorCode::NotCoordinator
-            | RDKafkaErrorCode::CoordinatorNotAvailable
-            | RDKafkaErrorCode::CoordinatorLoadInProgress
-            | RDKafkaErrorCode::OffsetNotAvailable
-            | RDKafkaErrorCode::UnstableOffsetCommit
-            | RDKafkaErrorCode::FetchSessionIdNotFound
-            | RDKafkaErrorCode::InvalidFetchSessionEpoch
-    )
 }

@@ -1,11 +1,13 @@
 //! Where reading begins.
 
+use super::error::is_passing;
 use super::{KafkaFault, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A place in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +70,10 @@ impl StartPolicy {
         group: Group,
     ) -> Result<(), KafkaFault> {
         let committed = match group {
-            Group::Member => consumer
-                .committed_offsets(partitions.clone(), REQUEST_TIMEOUT)
-                .map_err(KafkaFault::request("reading the group's committed offsets"))?,
+            Group::Member => {
+                patiently(|| consumer.committed_offsets(partitions.clone(), REQUEST_TIMEOUT))
+                    .map_err(KafkaFault::request("reading the group's committed offsets"))?
+            }
             Group::None => TopicPartitionList::new(),
         };
         let lanes: Vec<_> = partitions
@@ -107,14 +110,30 @@ pub(super) enum Group {
 /// Long enough for a node that is just starting; a person is told after that.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Repeats a request while its error is one that passes, e.g. because a new topic's leader is not known everywhere yet.
+pub(super) fn patiently<T>(mut request: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let start = Instant::now();
+    loop {
+        match request() {
+            Err(cause)
+                if cause.rdkafka_error_code().is_some_and(is_passing)
+                    && start.elapsed() < REQUEST_TIMEOUT =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
 pub(super) fn resolve_position<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     lane: &TopicPartition,
     position: Position,
 ) -> Result<i64, KafkaFault> {
     let watermarks = || {
-        consumer
-            .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
+        patiently(|| consumer.fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT))
             .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
     };
     match position {
@@ -125,7 +144,9 @@ pub(super) fn resolve_position<C: ConsumerContext>(
             let mut query = TopicPartitionList::new();
             query
                 .add_partition_offset(&lane.topic, lane.partition, Offset::Offset(ms))
-                .and_then(|()| consumer.offsets_for_times(query, REQUEST_TIMEOUT))
+                .and_then(|()| {
+                    patiently(|| consumer.offsets_for_times(query.clone(), REQUEST_TIMEOUT))
+                })
                 .map_err(KafkaFault::request(format!("looking up a time in {lane}")))?
                 .elements()
                 .first()

@@ -1,5 +1,9 @@
 //! Where pictures come from. Every input lives on one thread of its own.
 
+
+pub mod file;
+pub mod images;
+pub mod live;
 pub mod pattern;
 
 use bytes::Bytes;

@@ -4,7 +4,7 @@ use super::wait_for;
 use bytes::Bytes;
 use pipeline::kafka::{
     Admin, Feed, FeedEvent, Incoming, KafkaConfig, LaneBounds, Outgoing, Position, StartPolicy,
-    Writer,
+    TopicPartition, Writer,
 };
 use pipeline::trace::TraceContext;
 use pipeline::{v1, wire};
@@ -48,7 +48,7 @@ pub fn publish_raw(servers: &str, topic: &str, key: &str, payload: &'static [u8]
         .expect("delivered");
 }
 
-fn frame(topic: &str, source: &str, sequence: u64) -> Outgoing {
+pub fn frame(topic: &str, source: &str, sequence: u64) -> Outgoing {
     let (width, height) = (64, 32);
     let captured = wire::now_unix_ns();
     let mut frame = v1::Frame {
@@ -109,6 +109,16 @@ pub fn read_committed(servers: &str, topic: &str) -> Vec<Seen> {
     let mut follower = Follower::new(servers, topic);
     follower.read_to_end();
     std::mem::take(&mut follower.seen)
+}
+
+/// How many offsets a topic's first partition has used, for aborted records and transaction markers too.
+pub fn offsets_used(servers: &str, topic: &str) -> usize {
+    let config = KafkaConfig::new(servers).expect("a usable address");
+    let admin = Admin::connect(&config).expect("Kafka answers");
+    let (low, high) = admin
+        .ends(&TopicPartition::new(topic, 0))
+        .expect("the topic exists");
+    usize::try_from(high - low).expect("ends are in order")
 }
 
 /// Reads a topic as it grows.

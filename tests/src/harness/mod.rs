@@ -5,7 +5,10 @@ mod kafka;
 mod process;
 mod wait;
 
-pub use frames::{Follower, Seen, assert_complete, ids_of, publish, publish_raw, read_committed};
+pub use frames::{
+    Follower, Seen, assert_complete, frame, ids_of, offsets_used, publish, publish_raw,
+    read_committed,
+};
 pub use kafka::{shared, topic};
 pub use process::{Process, processor};
 pub use wait::wait_for;

@@ -1,0 +1,204 @@
+//! Where an import goes on: decided from what Kafka holds of the source. Pure.
+
+use crate::config::{InputSpec, Order, SourceConfig};
+use crate::epoch::{Claim, Wanted};
+use crate::tail::Last;
+use pipeline::v1::end_of_stream::Reason;
+
+/// What a start with `--resume` does.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Claims an epoch and sends the frames from `first` on.
+    Send {
+        /// The epoch.
+        epoch: Wanted,
+        /// The first sequence, and the number of frames of the file to step over.
+        first: u64,
+    },
+    /// Nothing: all frames are there.
+    Complete {
+        /// How many.
+        frames: u64,
+    },
+}
+
+/// Going on would lose or double frames.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeError {
+    /// An end is final.
+    #[error(
+        "source {source_id}: epoch {epoch} has {} after {frames} frames and cannot be gone on with. Import it again \
+         without --resume, as a new epoch",
+        reason.word()
+    )]
+    Over {
+        /// The source.
+        source_id: String,
+        /// Its last epoch.
+        epoch: u64,
+        /// Frames in it.
+        frames: u64,
+        /// Why it ended.
+        reason: Reason,
+    },
+    /// Sequence n would be another picture than before.
+    #[error(
+        "source {source_id}: epoch {epoch} was begun with {before}, this is {now}. Give the same, or import without \
+         --resume, as a new epoch"
+    )]
+    OtherInput {
+        /// The source.
+        source_id: String,
+        /// Its last epoch.
+        epoch: u64,
+        /// The input then.
+        before: String,
+        /// The input now.
+        now: String,
+    },
+    /// Partitions may have holes that the last record does not show.
+    #[error(
+        "source {source_id}: epoch {epoch} was begun with --spread but without --resume, so frames may be missing in \
+         between. Import it again without --resume, as a new epoch"
+    )]
+    MayHaveHoles {
+        /// The source.
+        source_id: String,
+        /// Its last epoch.
+        epoch: u64,
+    },
+}
+
+/// The plan for this source, from its newest claim and the furthest of its records.
+pub fn plan(
+    source: &SourceConfig,
+    claim: Option<&Claim>,
+    last: Option<Last>,
+) -> Result<Plan, ResumeError> {
+    let Some(last) = last else {
+        return Ok(Plan::Send {
+            epoch: Wanted::Next,
+            first: 0,
+        });
+    };
+    let source_id = source.source_id.clone();
+    let epoch = last.epoch;
+    match last.ended {
+        None => {}
+        Some(Reason::Finished) => {
+            return Ok(Plan::Complete {
+                frames: last.frames,
+            });
+        }
+        Some(reason) => {
+            return Err(ResumeError::Over {
+                source_id,
+                epoch,
+                frames: last.frames,
+                reason,
+            });
+        }
+    }
+    // An older claim of this epoch may have been compacted away behind one that sent nothing.
+    if let Some(claim) = claim.filter(|claim| claim.epoch == epoch) {
+        let now = fingerprint(&source.input);
+        if claim.input != now {
+            let before = claim.input.clone();
+            return Err(ResumeError::OtherInput {
+                source_id,
+                epoch,
+                before,
+                now,
+            });
+        }
+        if !claim.transactional && source.placement.order == Order::Spread {
+            return Err(ResumeError::MayHaveHoles { source_id, epoch });
+        }
+    }
+    Ok(Plan::Send {
+        epoch: Wanted::Resume(epoch),
+        first: last.frames,
+    })
+}
+
+/// What has to be the same for sequence n to be the same picture. The name without its folder: files may be moved.
+pub fn fingerprint(input: &InputSpec) -> String {
+    let name = |path: &std::path::Path| {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        name.to_string_lossy().into_owned()
+    };
+    match input {
+        InputSpec::File { path, fps, .. } => match fps {
+            None => format!("file {}", name(path)),
+            Some(fps) => format!("file {} at {fps} fps", name(path)),
+        },
+        InputSpec::Images { folder, .. } => format!("images of {}", name(folder)),
+        InputSpec::Pattern(_) | InputSpec::Live(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use crate::config::Config;
+    use clap::Parser;
+
+    fn source(more: &str) -> SourceConfig {
+        let line = format!("producer --topic t --file /data/clip.avi --resume {more}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        Config::try_from(cli).unwrap().sources.remove(0)
+    }
+
+    fn claim(epoch: u64, transactional: bool) -> Claim {
+        Claim {
+            source: "t".to_owned(),
+            topic: "t".to_owned(),
+            epoch,
+            host: "edge".to_owned(),
+            pid: 1,
+            started_unix_ns: 1,
+            resumed: false,
+            transactional,
+            input: "file clip.avi".to_owned(),
+        }
+    }
+
+    fn last(ended: Option<Reason>) -> Option<Last> {
+        Some(Last {
+            epoch: 4,
+            frames: 120,
+            ended,
+        })
+    }
+
+    #[test]
+    fn it_goes_on_behind_the_last_frame_or_begins() {
+        let on = Plan::Send {
+            epoch: Wanted::Resume(4),
+            first: 120,
+        };
+        assert_eq!(plan(&source(""), Some(&claim(4, true)), last(None)), Ok(on));
+        let begin = Plan::Send {
+            epoch: Wanted::Next,
+            first: 0,
+        };
+        assert_eq!(plan(&source(""), Some(&claim(4, true)), None), Ok(begin));
+    }
+
+    #[test]
+    fn a_finished_import_is_complete_and_any_other_end_is_final() {
+        let finished = last(Some(Reason::Finished));
+        assert_eq!(plan(&source(""), None, finished), Ok(Plan::Complete { frames: 120 }));
+        let error = plan(&source(""), None, last(Some(Reason::Stopped))).unwrap_err();
+        assert!(error.to_string().contains("stopped after 120 frames"), "{error}");
+    }
+
+    #[test]
+    fn another_input_or_possible_holes_are_refused() {
+        let faster = plan(&source("--fps 5"), Some(&claim(4, true)), last(None)).unwrap_err();
+        assert!(faster.to_string().contains("clip.avi at 5 fps"), "{faster}");
+        let holes = plan(&source("--spread"), Some(&claim(4, false)), last(None));
+        assert!(matches!(holes, Err(ResumeError::MayHaveHoles { .. })));
+    }
+}

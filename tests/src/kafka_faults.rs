@@ -1,0 +1,196 @@
+//! Kafka itself dies, stalls, or forgets. These tests have a node of their own.
+
+use crate::harness::{
+    Follower, Process, assert_complete, frame, ids_of, offsets_used, processor, publish,
+    read_committed, shared, topic,
+};
+use kafka_node::{Kafka, Options};
+use pipeline::envelope::Kind;
+use pipeline::kafka::{
+    Admin, Feed, FeedEvent, GroupMember, KafkaConfig, LaneBounds, Membership, Position,
+    StartPolicy, TopicPartition, TransactionFault, TransactionalWriter,
+};
+use pipeline::v1;
+use std::time::Duration;
+
+fn own_kafka() -> Kafka {
+    Kafka::start_jars(&Options::default()).expect("a Kafka of this test's own")
+}
+
+#[test]
+fn kafka_killed_mid_run_and_restarted_costs_nothing() {
+    let mut kafka = own_kafka();
+    let servers = kafka.bootstrap_servers().to_owned();
+    let input = topic(&servers, 2);
+    let output = format!("{input}.out");
+    let (_processor, url) = processor(&["chaos", "--delay", "fixed:10ms"]);
+    for source in ["a", "b"] {
+        publish(&servers, &input, source, 0..400);
+    }
+    let args = [
+        "--input",
+        &input,
+        "--output",
+        &output,
+        "--processor",
+        &url,
+        "--in-flight",
+        "4",
+    ];
+    let broker = Process::start("broker", &servers, &args);
+    let mut seen = Follower::new(&servers, &output);
+    seen.wait_for(100);
+    kafka.kill().expect("a node of our own");
+    kafka.restart().expect("the node comes back");
+    seen.wait_for(800);
+    drop(seen);
+    assert!(broker.stop().success());
+    assert_complete(&read_committed(&servers, &output), &["a", "b"], 400);
+}
+
+#[test]
+fn kafka_stalled_for_longer_than_the_session_costs_nothing() {
+    let mut kafka = own_kafka();
+    let servers = kafka.bootstrap_servers().to_owned();
+    let input = topic(&servers, 1);
+    let output = format!("{input}.out");
+    let (_processor, url) = processor(&["chaos", "--delay", "fixed:10ms"]);
+    publish(&servers, &input, "a", 0..400);
+    let args = [
+        "--input",
+        &input,
+        "--output",
+        &output,
+        "--processor",
+        &url,
+        "--in-flight",
+        "2",
+    ];
+    let broker = Process::start("broker", &servers, &args);
+    let mut seen = Follower::new(&servers, &output);
+    seen.wait_for(50);
+    kafka.pause().expect("a node of our own");
+    std::thread::sleep(Duration::from_secs(8)); // the stall itself, longer than the session timeout of 6 s
+    kafka.resume().expect("a node of our own");
+    seen.wait_for(400);
+    drop(seen);
+    assert!(broker.stop().success());
+    assert_complete(&read_committed(&servers, &output), &["a"], 400);
+}
+
+#[test]
+fn a_batch_of_an_older_generation_is_refused_and_never_seen() {
+    let servers = shared();
+    let (input, output) = (topic(servers, 2), topic(servers, 1));
+    let config = KafkaConfig::new(servers).unwrap();
+    let member = GroupMember {
+        group: input.clone(),
+        membership: Membership::Dynamic,
+        session_timeout: Duration::from_secs(6),
+    };
+    let join = || {
+        let start = StartPolicy::new(Position::Earliest);
+        let bounds = LaneBounds {
+            lane_records: 1,
+            lane_bytes: 1,
+            total_bytes: 1,
+        };
+        Feed::subscribe(
+            &config,
+            &member,
+            std::slice::from_ref(&input),
+            start,
+            bounds,
+        )
+        .unwrap()
+    };
+    let mut first = join();
+    wait_for_assignment(&mut first);
+    let stamp = first.control().group_stamp().unwrap();
+    let old_member = std::thread::spawn(move || while first.next_blocking().is_some() {});
+    let mut second = join();
+    wait_for_assignment(&mut second); // the group has a new generation now
+
+    let writer = TransactionalWriter::open(&config, &output).unwrap();
+    let lane = TopicPartition::new(input.as_str(), 0);
+    let records: Vec<_> = (0..3)
+        .map(|sequence| frame(&output, "a", sequence))
+        .collect();
+    let refused = writer.commit(&records, Some((&[(lane.clone(), 3)], &stamp)));
+    assert!(
+        matches!(refused, Err(TransactionFault::Aborted(_))),
+        "{refused:?}"
+    );
+    assert!(
+        offsets_used(servers, &output) >= 3,
+        "the records were written, then aborted"
+    );
+    assert_eq!(read_committed(servers, &output).len(), 0);
+    assert_eq!(second.control().committed(&[lane]).unwrap(), [None]);
+    drop((second, old_member));
+}
+
+fn wait_for_assignment(feed: &mut Feed) {
+    loop {
+        match feed.next_blocking() {
+            Some(FeedEvent::Assigned(_)) => return,
+            Some(_) => {}
+            None => panic!("the feed has ended"),
+        }
+    }
+}
+
+#[test]
+fn records_that_retention_removed_become_a_gap_and_the_rest_is_processed() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let output = format!("{input}.out");
+    let (_processor, url) = processor(&["echo"]);
+    let args = [
+        "--input",
+        &input,
+        "--output",
+        &output,
+        "--processor",
+        &url,
+        "--instance",
+        &input,
+    ];
+    publish(servers, &input, "a", 0..10);
+    let broker = Process::start("broker", servers, &args);
+    Follower::new(servers, &output).wait_for(10);
+    assert!(broker.stop().success());
+    publish(servers, &input, "a", 10..30);
+    let config = KafkaConfig::new(servers).unwrap();
+    let lane = pipeline::kafka::TopicPartition::new(input.as_str(), 0);
+    Admin::connect(&config)
+        .unwrap()
+        .delete_records_before(&lane, 25)
+        .unwrap();
+    let broker = Process::start("broker", servers, &args);
+    Follower::new(servers, &output).wait_for(16);
+    assert!(broker.stop().success());
+    let seen = read_committed(servers, &output);
+    let statuses: Vec<_> = seen.iter().map(|one| one.status()).collect();
+    let expected = [&["ok"; 10][..], &["gap"], &["ok"; 5]].concat();
+    assert_eq!(statuses, expected);
+    let Kind::Gap(gap) = &seen[10].message else {
+        panic!("{:?}", seen[10]);
+    };
+    assert_eq!(gap.reason(), v1::gap::Reason::Expired);
+    assert!(gap.detail.contains("10 to 24"), "{}", gap.detail);
+}
+
+#[test]
+fn a_newer_transactional_writer_fences_the_older_one() {
+    let config = KafkaConfig::new(shared()).unwrap();
+    let id = topic(shared(), 1);
+    let older = TransactionalWriter::open(&config, &id).unwrap();
+    let record = |sequence| [frame(&id, "a", sequence)];
+    older.commit(&record(0), None).unwrap();
+    let newer = TransactionalWriter::open(&config, &id).unwrap();
+    assert!(older.commit(&record(1), None).is_err());
+    newer.commit(&record(2), None).unwrap();
+    let seen = ids_of(&read_committed(shared(), &id));
+    assert_eq!(seen["a"], [0, 2]);
+}
