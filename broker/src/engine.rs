@@ -236,12 +236,16 @@ impl Engine {
             Input::Feed(Some(event)) => self.read(event),
             Input::Feed(None) => {}
             Input::Finished((lane, offset, decision)) => self.finish(lane, offset, decision),
-            Input::Writer(Some(report)) => self.handle(match report {
-                Report::Committed => Event::Committed,
-                Report::Aborted => Event::Aborted,
-                Report::Unknown => Event::Unknown,
-                Report::Recovered(committed) => Event::Recovered { committed },
-            }),
+            Input::Writer(Some(report)) => match report {
+                Report::Committed => self.handle(Event::Committed),
+                Report::Aborted => self.handle(Event::Aborted),
+                Report::Unknown => self.handle(Event::Unknown),
+                Report::Recovered(committed) => self.handle(Event::Recovered { committed }),
+                Report::Fenced(why) => {
+                    self.fail(anyhow!(why));
+                    self.give_up = Some(self.now());
+                }
+            },
             Input::Writer(None) => {
                 self.fail(anyhow!("the writer thread has ended"));
                 self.give_up = Some(self.now());
@@ -414,6 +418,12 @@ impl Engine {
                     .filter_map(|id| Some((id, self.lanes.get(id)?.tp.clone())))
                     .collect();
                 self.command(Command::Recover { lanes });
+            }
+            Action::Hold { lane, bytes } => {
+                if let Some(ours) = self.lanes.get_mut(lane) {
+                    ours.bytes += bytes;
+                }
+                self.feed.hold(lane, bytes);
             }
             Action::Release { lane, slots, bytes } => {
                 if let Some(ours) = self.lanes.get_mut(lane) {

@@ -127,25 +127,33 @@ impl Status {
         }));
     }
 
-    /// A lane whose oldest unfinished frame has been the same for too long is reported, once.
+    /// A lane whose oldest frame has been the same for too long is reported, once.
     fn watch(&mut self, delivery: &Delivery<Output>, lanes: &Lanes, balancer: &Balancer) {
         let now = Instant::now();
-        let stuck_now: HashMap<LaneId, i64> = delivery.stuck_at().collect();
-        self.stuck
-            .retain(|lane, (offset, ..)| stuck_now.get(lane) == Some(offset));
-        for (id, offset) in stuck_now {
+        let fronts: Vec<_> = delivery.fronts().collect();
+        self.stuck.retain(|lane, (offset, ..)| {
+            fronts
+                .iter()
+                .any(|(id, front, _)| id == lane && front == offset)
+        });
+        for (id, offset, is_done) in fronts {
             let (_, since, told) = self.stuck.entry(id).or_insert((offset, now, false));
             let time = now.duration_since(*since);
             let Some(lane) = lanes.get(id).filter(|_| !*told && time >= self.watchdog) else {
                 continue;
             };
             *told = true;
-            let (frame, phase) = lane.under_way.get(&offset).map_or_else(
-                || ("?".to_owned(), "?".to_owned()),
-                |(frame, progress)| (frame.to_string(), format!("{:?}", progress.get())),
-            );
-            let (up, replicas, _) = balancer.summary();
-            tracing::error!(lane = %lane.tp, offset, frame, phase, up, replicas, time_s = time.as_secs(),
+            let (frame, progress) = match lane.under_way.get(&offset) {
+                Some((frame, progress)) => (frame.to_string(), format!("{:?}", progress.get())),
+                None => ("processed".to_owned(), "-".to_owned()),
+            };
+            let cause = if is_done {
+                "Kafka does not take the results".to_owned()
+            } else {
+                let (up, replicas, _) = balancer.summary();
+                format!("{progress}, {up}/{replicas} processors up")
+            };
+            tracing::error!(lane = %lane.tp, offset, frame, cause, time_s = time.as_secs(),
                 "no progress: everything behind this frame waits for it");
         }
     }

@@ -35,8 +35,12 @@ pub enum Report {
     Aborted,
     Unknown,
     Recovered(Vec<(LaneId, Option<i64>)>),
+    /// Every new writer is driven out at once: another instance has the same name.
+    Fenced(String),
 }
 
+/// Outcomes in a row that nobody knew, with a working Kafka in between: two instances fence each other.
+const MOST_UNKNOWN_IN_A_ROW: u32 = 8;
 /// First pause after an aborted batch or a failed try to open a writer; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -146,7 +150,10 @@ fn serve(
     commands: &Receiver<Command>,
     reports: &mpsc::Sender<Report>,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut history = History {
+        pause: FIRST_PAUSE,
+        unknown_in_a_row: 0,
+    };
     for command in commands {
         let report = match command {
             Command::Write {
@@ -158,7 +165,7 @@ fn serve(
                 let result = writer.write(feed, &outputs, &offsets, stamp.as_ref());
                 metrics::histogram!("framelane_broker_commit_seconds")
                     .record(start.elapsed().as_secs_f64());
-                report_of(result, &mut pause)
+                history.report(result)
             }
             Command::Recover { lanes } => match recover(&mut writer, feed, lanes, reports) {
                 Some(committed) => Report::Recovered(committed),
@@ -176,26 +183,42 @@ fn serve(
     }
 }
 
-fn report_of(result: Result<(), TransactionFault>, pause: &mut Duration) -> Report {
-    let (outcome, report) = match result {
-        Ok(()) => {
-            *pause = FIRST_PAUSE;
-            ("committed", Report::Committed)
-        }
-        Err(TransactionFault::Aborted(fault)) => {
-            tracing::warn!(%fault, "a transaction was aborted; its frames are written again");
-            // While partitions move, the same may happen again at once.
-            std::thread::sleep(*pause);
-            *pause = (*pause * 2).min(LONGEST_PAUSE);
-            ("aborted", Report::Aborted)
-        }
-        Err(TransactionFault::Unknown(fault)) => {
-            tracing::warn!(%fault, "the outcome of a commit is unknown; asking Kafka");
-            ("unknown", Report::Unknown)
-        }
-    };
-    metrics::counter!("framelane_broker_commits_total", "outcome" => outcome).increment(1);
-    report
+/// How the last batches went.
+struct History {
+    pause: Duration,
+    unknown_in_a_row: u32,
+}
+
+impl History {
+    fn report(&mut self, result: Result<(), TransactionFault>) -> Report {
+        let (outcome, report) = match result {
+            Ok(()) => {
+                self.pause = FIRST_PAUSE;
+                self.unknown_in_a_row = 0;
+                ("committed", Report::Committed)
+            }
+            Err(TransactionFault::Aborted(fault)) => {
+                tracing::warn!(%fault, "a transaction was aborted; its frames are written again");
+                // While partitions move, the same may happen again at once.
+                std::thread::sleep(self.pause);
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                ("aborted", Report::Aborted)
+            }
+            Err(TransactionFault::Unknown(fault)) => {
+                self.unknown_in_a_row += 1;
+                if self.unknown_in_a_row > MOST_UNKNOWN_IN_A_ROW {
+                    return Report::Fenced(format!(
+                        "{MOST_UNKNOWN_IN_A_ROW} commits in a row ended without an answer; if another broker runs under \
+                         the same --group and --instance, give each its own: {fault}"
+                    ));
+                }
+                tracing::warn!(%fault, "the outcome of a commit is unknown; asking Kafka");
+                ("unknown", Report::Unknown)
+            }
+        };
+        metrics::counter!("framelane_broker_commits_total", "outcome" => outcome).increment(1);
+        report
+    }
 }
 
 /// Replaces the writer, which decides what the old one left open, then reads what the group has. Tries until it works or

@@ -81,11 +81,11 @@ pub struct Args {
     #[arg(long)]
     pub reorder: bool,
 
-    /// Records of a source that wait for an earlier one, at most; then it is given up as lost
+    /// Records of a source that wait for an earlier one, at most, for each partition; then it is given up as lost
     #[arg(long, default_value_t = 256, value_name = "COUNT", requires = "reorder", value_parser = clap::value_parser!(u32).range(1..))]
     pub reorder_window: u32,
 
-    /// How long records wait for an earlier one, at most
+    /// How long records wait for an earlier one, at most, once everything that is in the partitions has been read
     #[arg(long, default_value = "2s", value_name = "TIME", requires = "reorder", value_parser = humantime::parse_duration)]
     pub reorder_time: Duration,
 

@@ -40,7 +40,7 @@ pub struct Delivery {
 #[derive(Debug)]
 pub enum Content {
     /// A message.
-    Message(Kind),
+    Message(Box<Kind>),
     /// No message; why not.
     Undecodable(String),
 }
@@ -74,7 +74,7 @@ impl Delivery {
         };
         let payload_bytes = record.payload.len();
         let content = match wire::from_record(&record) {
-            Ok(message) => Content::Message(message),
+            Ok(message) => Content::Message(Box::new(message)),
             Err(cause) => Content::Undecodable(cause.to_string()),
         };
         let span = match &content {
@@ -95,10 +95,18 @@ impl Delivery {
         }
     }
 
+    /// What it says, if it is a message.
+    pub fn message(&self) -> Option<&Kind> {
+        match &self.content {
+            Content::Message(message) => Some(message),
+            Content::Undecodable(_) => None,
+        }
+    }
+
     /// The frame, if it is one.
     pub fn frame(&self) -> Option<&Frame> {
-        match &self.content {
-            Content::Message(Kind::Frame(frame)) => Some(frame),
+        match self.message()? {
+            Kind::Frame(frame) => Some(frame),
             _ => None,
         }
     }

@@ -12,16 +12,14 @@ use crate::config::{Config, PictureCheck};
 use crate::crew::{Crew, CrewError};
 use crate::delivery::Delivery;
 use crate::lanes::{Finish, Lane};
-use crate::order::{OrderCheck, Verdict};
-use crate::pace::Pacer;
 use crate::picture::PictureVerdict;
 use crate::progress::Progress;
-use crate::range::Rate;
-use crate::reorder::{Released, ReorderWindow};
+use crate::reorder::ReadingState;
+use crate::sequencer::Sequencer;
 use crate::status::Status;
 use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming, KafkaFault};
 use pipeline::{resolve::Resolver, wire};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,10 +44,7 @@ pub struct Flow {
     lanes: BTreeMap<u64, Lane>,
     /// What the sinks have of partitions that are not assigned now; at the start, what they had before.
     done: Progress,
-    window: Option<ReorderWindow<Delivery>>,
-    pacer: Option<Pacer<Delivery>>,
-    check: OrderCheck,
-    ready: VecDeque<Delivery>,
+    sequencer: Sequencer,
     finish: Finish,
     /// None if no sink looks at pictures.
     pictures: Option<(Arc<Resolver>, PictureCheck)>,
@@ -87,21 +82,13 @@ impl Flow {
     ) -> Self {
         let checkpoints = Checkpoints::new(config.group.as_ref().map(|_| control.clone()));
         Self {
-            window: config
-                .reorder
-                .map(|bounds| ReorderWindow::new(bounds, &done.reorder)),
-            pacer: match config.rate {
-                Rate::Max => None,
-                Rate::Times(rate) => Some(Pacer::new(rate)),
-            },
+            sequencer: Sequencer::new(config.reorder, config.rate, &done.reorder),
             status: Status::new(control.clone()),
             control,
             crew,
             checkpoints,
             lanes: BTreeMap::new(),
             done,
-            check: OrderCheck::default(),
-            ready: VecDeque::new(),
             finish,
             pictures,
             stage: Stage::Reading,
@@ -165,8 +152,7 @@ impl Flow {
     fn next_wake(&self) -> Instant {
         let wakes = [
             self.checkpoints.next_due(&self.crew),
-            self.pacer.as_ref().and_then(Pacer::next_due),
-            self.window.as_ref().and_then(ReorderWindow::next_deadline),
+            self.sequencer.next_wake(Instant::now()),
         ];
         let status = self.status.next_due();
         wakes
@@ -185,7 +171,7 @@ impl Flow {
             Event::Feed(FeedEvent::Record { lane, record }) => self.take(lane, record),
             Event::Feed(FeedEvent::ReachedEnd { lane }) => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
-                    self.finish.reached_end(lane);
+                    self.finish.reached_end(lane, Instant::now());
                 }
             }
             Event::Feed(FeedEvent::Expired { lane, from, to }) => {
@@ -237,65 +223,20 @@ impl Flow {
         }
         let delivery = Delivery::new(record, lane_id, &self.control);
         self.status.received(&delivery);
-        match (&mut self.window, delivery.span.clone()) {
-            (Some(window), Some(span)) => {
-                let released = window.insert(&span, delivery, Instant::now());
-                self.pass_on(released);
-            }
-            _ => self.in_order(delivery),
-        }
-    }
-
-    fn pass_on(&mut self, released: Released<Delivery>) {
-        for given_up in released.given_up {
-            tracing::error!(
-                source = %given_up.source,
-                epoch = given_up.epoch,
-                sequence = given_up.first,
-                count = given_up.count,
-                "frames did not come in time; going on without them"
-            );
-        }
-        for delivery in released.items {
-            self.in_order(delivery);
-        }
-    }
-
-    /// Judges a record's place and lets it wait for its time.
-    fn in_order(&mut self, mut delivery: Delivery) {
-        if let Some(span) = &delivery.span {
-            delivery.verdict = self.check.observe(span);
-            if delivery.verdict != Verdict::default() {
-                self.status.anomaly(&delivery);
-            }
-        }
-        let Some(pacer) = &mut self.pacer else {
-            self.ready.push_back(delivery);
-            return;
-        };
-        let queue = match (&self.window, &delivery.span) {
-            (Some(_), Some(span)) => Arc::clone(&span.source),
-            _ => delivery.tp.to_string().into(),
-        };
-        let captured = delivery.captured();
-        pacer.push(&queue, captured.as_ref(), delivery, Instant::now());
+        let now = Instant::now();
+        self.sequencer
+            .set_reading(|| reading_state(&self.lanes, now));
+        self.sequencer.insert(delivery, now);
     }
 
     async fn give_ready(&mut self) -> Result<(), FlowError> {
-        loop {
-            let due = || {
-                self.pacer
-                    .as_mut()
-                    .and_then(|pacer| pacer.pop(Instant::now()))
-            };
-            let Some(delivery) = self.ready.pop_front().or_else(due) else {
-                return Ok(());
-            };
+        while let Some(delivery) = self.sequencer.pop(Instant::now()) {
             self.give(delivery).await?;
             if self.checkpoints.is_due(&self.crew) {
                 self.begin_checkpoint().await?;
             }
         }
+        Ok(())
     }
 
     async fn give(&mut self, mut delivery: Delivery) -> Result<(), FlowError> {
@@ -319,10 +260,9 @@ impl Flow {
     }
 
     fn on_time(&mut self, now: Instant) {
-        if let Some(window) = &mut self.window {
-            let released = window.expire(now);
-            self.pass_on(released);
-        }
+        self.sequencer
+            .set_reading(|| reading_state(&self.lanes, now));
+        self.sequencer.expire(now);
         self.status.print_if_due(now, || {
             let progress = |lane: &Lane| (lane.tp.clone(), lane.progress().next);
             self.lanes.values().map(progress).collect()
@@ -331,41 +271,29 @@ impl Flow {
 
     fn advance_stage(&mut self) {
         let now_ms = wire::now_unix_ns() / 1_000_000;
-        let have_ended = || self.check.have_all_ended();
+        let have_ended = || self.sequencer.have_all_ended();
         if self.stage == Stage::Reading
             && self
                 .finish
                 .is_reading_over(self.lanes.values_mut(), now_ms, have_ended)
         {
             self.stage = Stage::Draining;
-            if let Some(window) = &mut self.window {
-                let released = window.flush();
-                self.pass_on(released);
-            }
+            self.sequencer.flush(Instant::now());
         }
     }
 
     fn is_over(&self) -> bool {
-        let is_drained = self.ready.is_empty()
-            && self.pacer.as_ref().is_none_or(Pacer::is_empty)
-            && self.window.as_ref().is_none_or(ReorderWindow::is_empty);
         match self.stage {
             Stage::Reading => false,
-            Stage::Draining => is_drained || self.finish.is_count_reached(),
+            Stage::Draining => self.sequencer.is_empty() || self.finish.is_count_reached(),
             Stage::Stopped => true,
         }
     }
 
     /// Partitions go to another member: what the sinks have is committed, what they do not have yet is dropped.
     async fn revoke(&mut self, ids: &[u64], lost: bool) -> Result<(), FlowError> {
-        let stays = |delivery: &Delivery| !ids.contains(&delivery.lane);
-        self.ready.retain(stays);
-        if let Some(window) = &mut self.window {
-            window.retain(stays);
-        }
-        if let Some(pacer) = &mut self.pacer {
-            pacer.retain(stays);
-        }
+        self.sequencer
+            .retain(|delivery| !ids.contains(&delivery.lane));
         if !lost {
             self.settle().await?;
         }
@@ -385,10 +313,7 @@ impl Flow {
                 .values()
                 .map(|lane| (lane.tp.clone(), lane.progress()))
                 .collect(),
-            reorder: self
-                .window
-                .as_ref()
-                .map_or_else(Vec::new, ReorderWindow::positions),
+            reorder: self.sequencer.positions(),
         };
         self.checkpoints.begin(&progress);
         self.crew.begin_checkpoint(progress).await?;
@@ -412,6 +337,14 @@ impl Flow {
         self.checkpoints.commit_if_safe(&self.crew);
         self.checkpoints.committed_all().await;
         Ok(())
+    }
+}
+
+fn reading_state(lanes: &BTreeMap<u64, Lane>, now: Instant) -> ReadingState {
+    let caught_up = lanes.values().map(|lane| lane.caught_up(now));
+    ReadingState {
+        partitions: lanes.len(),
+        caught_up: caught_up.min().flatten(), // None is the least: one partition is enough
     }
 }
 

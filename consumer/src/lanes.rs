@@ -3,6 +3,7 @@
 use crate::range::Until;
 use pipeline::kafka::TopicPartition;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 /// How far one partition is done: every record below `next`, and those of `ahead`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Lane {
     /// The offset behind the newest record taken.
     taken_to: i64,
     is_at_end: bool,
+    /// When everything had been taken last.
+    caught_up: Option<Instant>,
     is_finished: bool,
 }
 
@@ -67,6 +70,7 @@ impl Lane {
             ahead: BTreeSet::new(),
             taken_to: start,
             is_at_end: false,
+            caught_up: None,
             is_finished: false,
         }
     }
@@ -85,6 +89,21 @@ impl Lane {
         let next = self.next();
         while self.ahead.first().is_some_and(|&first| first < next) {
             self.ahead.pop_first();
+        }
+    }
+
+    /// Everything that is in the partition has been taken.
+    pub fn reach_end(&mut self, now: Instant) {
+        self.is_at_end = true;
+        self.caught_up = Some(now);
+    }
+
+    /// Everything that was in the partition at this time has been taken; None: not yet.
+    pub fn caught_up(&self, now: Instant) -> Option<Instant> {
+        if self.is_at_end || self.is_finished {
+            Some(now)
+        } else {
+            self.caught_up
         }
     }
 
@@ -136,8 +155,8 @@ impl Finish {
     }
 
     /// Everything there was has been taken from a lane.
-    pub fn reached_end(&self, lane: &mut Lane) {
-        lane.is_at_end = true;
+    pub fn reached_end(&self, lane: &mut Lane, now: Instant) {
+        lane.reach_end(now);
         lane.is_finished |= self.until == Until::End;
     }
 
@@ -255,7 +274,7 @@ mod tests {
         let mut first = lane();
         first.take(3);
         assert!(!is_over(&finish, &mut first));
-        finish.reached_end(&mut first); // 4 and 5 are transaction markers
+        finish.reached_end(&mut first, Instant::now()); // 4 and 5 are transaction markers
         assert!(is_over(&finish, &mut first));
         let mut second = lane();
         second.take(5);
@@ -271,7 +290,7 @@ mod tests {
         let finish = Finish::new(Until::Time(10_000), HashMap::new());
         let mut lane = lane();
         assert!(!finish.refuses(&mut lane, 3, 9_999));
-        finish.reached_end(&mut lane);
+        finish.reached_end(&mut lane, Instant::now());
         let mut over_at = |ms| finish.is_reading_over(std::iter::once(&mut lane), ms, || true);
         assert!(!over_at(10_000));
         assert!(over_at(12_000));
@@ -282,7 +301,7 @@ mod tests {
         let finish = Finish::new(Until::EndOfStreams, HashMap::new());
         let mut lane = lane();
         assert!(!is_over(&finish, &mut lane));
-        finish.reached_end(&mut lane);
+        finish.reached_end(&mut lane, Instant::now());
         assert!(is_over(&finish, &mut lane));
         assert!(!finish.is_reading_over(std::iter::once(&mut lane), 0, || false));
         lane.take(3);

@@ -21,6 +21,7 @@ mod progress;
 pub mod range;
 mod reading;
 mod reorder;
+mod sequencer;
 mod sinks;
 mod span;
 mod status;

@@ -40,7 +40,6 @@ impl Verdict {
 #[derive(Debug, Default)]
 pub struct OrderCheck {
     sources: HashMap<Arc<str>, Source>,
-    total: Verdict,
 }
 
 #[derive(Debug, Default)]
@@ -82,13 +81,7 @@ impl OrderCheck {
         if is_old && verdict.duplicated == 0 {
             verdict.out_of_order = 1;
         }
-        self.total.add(verdict);
         verdict
-    }
-
-    /// All verdicts together.
-    pub fn total(&self) -> Verdict {
-        self.total
     }
 
     /// True if at least one source was seen and the newest epoch of each has ended.
@@ -205,10 +198,11 @@ mod tests {
 
     fn total(spans: &[Span]) -> Verdict {
         let mut check = OrderCheck::default();
+        let mut total = Verdict::default();
         for span in spans {
-            check.observe(span);
+            total.add(check.observe(span));
         }
-        check.total()
+        total
     }
 
     #[test]
@@ -275,10 +269,10 @@ mod tests {
             let (mut seen, mut before) = (HashSet::new(), HashSet::new());
             let base = spans[0].0;
             let mut next = base;
-            let mut expected = Verdict::default();
+            let (mut expected, mut total) = (Verdict::default(), Verdict::default());
             for (first, count) in spans {
                 let what = if count == 1 { What::Frame } else { What::Gap };
-                check.observe(&span(1, first, count, what));
+                total.add(check.observe(&span(1, first, count, what)));
                 let is_known = |n: &u64| seen.contains(n) || (*n < base && before.contains(n));
                 let all_known = (first..first + count).all(|n| is_known(&n));
                 if first < base {
@@ -294,7 +288,6 @@ mod tests {
                 next = next.max(first + count);
             }
             let missing = (base..next).filter(|n| !seen.contains(n)).count() as u64;
-            let total = check.total();
             prop_assert_eq!(total.missing(), missing);
             prop_assert_eq!(total.duplicated, expected.duplicated);
             prop_assert_eq!(total.out_of_order, expected.out_of_order);

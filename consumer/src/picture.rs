@@ -6,7 +6,7 @@
 
 use crate::config::PictureCheck;
 use crate::decode::{self, Undecodable};
-use crate::delivery::{Content, Delivery};
+use crate::delivery::Delivery;
 use crate::{overlay, placeholder};
 use bytes::Bytes;
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
@@ -126,7 +126,7 @@ impl Fetch {
 impl Delivery {
     /// True for what a person should see: frames, and what stands for frames. An end shows nothing.
     pub fn is_visible(&self) -> bool {
-        !matches!(self.content, Content::Message(Kind::End(_)))
+        !matches!(self.message(), Some(Kind::End(_)))
     }
 
     /// The JPEG as it was captured, if the frame has one.
@@ -161,7 +161,7 @@ impl Delivery {
     pub fn annotated_jpeg(&self) -> Result<Bytes, PictureError> {
         let jpeg = self.pictures.annotated_jpeg.get_or_init(|| {
             let picture = self.annotated()?;
-            Ok(decode::to_jpeg(&*picture)?)
+            Ok(decode::to_jpeg(&picture)?)
         });
         jpeg.clone()
     }

@@ -4,20 +4,25 @@ use crate::delivery::{Content, Delivery};
 use opencv::core::{CV_8UC3, Mat, Point, Scalar};
 use opencv::imgproc;
 use pipeline::envelope::Kind;
+use pipeline::v1::Gap;
 
 /// What a record without a frame stands for, in words.
 pub fn reason(delivery: &Delivery) -> String {
     match &delivery.content {
-        Content::Message(Kind::Gap(gap)) => {
-            let reason = gap.reason().word();
-            match gap.count {
-                0 => format!("frames missing: {reason}"),
-                1 => format!("1 frame missing: {reason}"),
-                count => format!("{count} frames missing: {reason}"),
-            }
-        }
-        Content::Message(_) => String::new(),
+        Content::Message(message) => match &**message {
+            Kind::Gap(gap) => describe(gap),
+            Kind::Frame(_) | Kind::End(_) => String::new(),
+        },
         Content::Undecodable(why) => format!("not a frame: {why}"),
+    }
+}
+
+fn describe(gap: &Gap) -> String {
+    let reason = gap.reason().word();
+    match gap.count {
+        0 => format!("frames missing: {reason}"),
+        1 => format!("1 frame missing: {reason}"),
+        count => format!("{count} frames missing: {reason}"),
     }
 }
 
@@ -32,10 +37,8 @@ pub fn draw(delivery: &Delivery, why: &str) -> opencv::Result<Mat> {
     let (rows, cols) = (height as i32, width as i32);
     let background = Scalar::new(40.0, 40.0, 40.0, 0.0);
     let mut picture = Mat::new_rows_cols_with_default(rows, cols, CV_8UC3, background)?;
-    let id = match &delivery.content {
-        Content::Message(message) => message.id().map(ToString::to_string),
-        Content::Undecodable(_) => None,
-    };
+    let id = delivery.message().and_then(Kind::id);
+    let id = id.map(ToString::to_string);
     let who = id.unwrap_or_else(|| delivery.place());
     for (line, text) in [who.as_str(), why].into_iter().enumerate() {
         write_centred(&mut picture, text, (cols, rows), line as i32)?;

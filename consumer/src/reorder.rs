@@ -4,8 +4,9 @@
 //! spans in any order -> per source: waiting, sorted -> released while the next number is there
 //! ```
 //! A source waits for a missing number until its bound in records or time is reached; then the number is given up, by
-//! name. What comes after it was given up is passed on at once, out of order. An epoch waits for the end of the one
-//! before it, within the same bounds.
+//! name. Time only counts once every partition was read to its end since: in a replay, a partition that is simply read
+//! later than the others loses nothing. What comes after it was given up is passed on at once, out of order. An epoch
+//! waits for the end of the one before it, within the same bounds.
 
 use crate::span::{Span, What};
 use std::collections::BTreeMap;
@@ -15,9 +16,9 @@ use std::time::{Duration, Instant};
 /// How much patience there is with a source.
 #[derive(Debug, Clone, Copy)]
 pub struct ReorderBounds {
-    /// Records of one source that wait, at most.
+    /// Records of one source that wait, at most, for each partition that is read.
     pub records: usize,
-    /// How long one record waits, at most.
+    /// How long one record waits, at most, where all partitions are read to their ends.
     pub wait: Duration,
 }
 
@@ -25,7 +26,17 @@ pub struct ReorderBounds {
 #[derive(Debug)]
 pub struct ReorderWindow<T> {
     bounds: ReorderBounds,
+    reading: ReadingState,
     sources: BTreeMap<Arc<str>, Source<T>>,
+}
+
+/// How far the partitions are read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadingState {
+    /// How many there are.
+    pub partitions: usize,
+    /// Everything that was in them at this time has been taken. None: not yet.
+    pub caught_up: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -107,7 +118,20 @@ impl<T> ReorderWindow<T> {
             let epoch = Epoch::new(Some(position.next));
             source.epochs.insert(position.epoch, epoch);
         }
-        Self { bounds, sources }
+        let reading = ReadingState {
+            partitions: 1,
+            caught_up: None,
+        };
+        Self {
+            bounds,
+            reading,
+            sources,
+        }
+    }
+
+    /// Says how far the partitions are read. Before each other call.
+    pub fn set_reading(&mut self, reading: ReadingState) {
+        self.reading = reading;
     }
 
     /// Takes a record in; returns what may leave now.
@@ -134,7 +158,7 @@ impl<T> ReorderWindow<T> {
         };
         epoch.waiting.insert((span.first, source.arrivals), waiting);
         source.release(&mut released.items);
-        source.give_up(&span.source, self.bounds, now, &mut released);
+        source.give_up(&span.source, self.bounds, self.reading, now, &mut released);
         released
     }
 
@@ -142,7 +166,7 @@ impl<T> ReorderWindow<T> {
     pub fn expire(&mut self, now: Instant) -> Released<T> {
         let mut released = Released::default();
         for (name, source) in &mut self.sources {
-            source.give_up(name, self.bounds, now, &mut released);
+            source.give_up(name, self.bounds, self.reading, now, &mut released);
         }
         released
     }
@@ -236,14 +260,17 @@ impl<T> Source<T> {
         &mut self,
         name: &Arc<str>,
         bounds: ReorderBounds,
+        reading: ReadingState,
         now: Instant,
         released: &mut Released<T>,
     ) {
         let is_over = |source: &Self| {
-            source.waiting() > bounds.records
-                || source
-                    .oldest()
-                    .is_some_and(|since| now.duration_since(since) >= bounds.wait)
+            let is_late = |since: Instant| {
+                now.duration_since(since) >= bounds.wait
+                    && reading.caught_up.is_some_and(|at| at >= since)
+            };
+            source.waiting() > bounds.records * reading.partitions.max(1)
+                || source.oldest().is_some_and(is_late)
         };
         while is_over(self) {
             self.give_up_once(name, released);
@@ -287,12 +314,11 @@ impl<T> Epoch<T> {
     fn release(&mut self, out: &mut Vec<T>) -> bool {
         while let Some(entry) = self.waiting.first_entry() {
             let first = entry.key().0;
-            // A source counts from 0: there is nothing before it.
-            let next = *self.next.get_or_insert(if first == 0 {
-                0
-            } else {
-                return false;
-            });
+            let next = match self.next {
+                Some(next) => next,
+                None if first == 0 => 0, // a source counts from 0: there is nothing before it
+                None => return false,
+            };
             if first > next {
                 return false;
             }

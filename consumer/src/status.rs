@@ -1,6 +1,6 @@
 //! What the consumer tells the outside while it runs: a line a second, and metrics.
 
-use crate::delivery::Delivery;
+use crate::delivery::{Content, Delivery};
 use crate::tally::Tally;
 use pipeline::kafka::{FeedControl, TopicPartition};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ pub struct Status {
     /// Asking Kafka for the ends of partitions takes a moment; the answer is printed with the next line.
     asking: Option<JoinHandle<i64>>,
     lag: Option<i64>,
+    undecodable: u64,
+    next_warning: Option<Instant>,
 }
 
 impl Status {
@@ -29,11 +31,13 @@ impl Status {
             last_line: Instant::now(),
             asking: None,
             lag: None,
+            undecodable: 0,
+            next_warning: None,
         }
     }
 
     /// A record came from Kafka.
-    pub fn received(&self, delivery: &Delivery) {
+    pub fn received(&mut self, delivery: &Delivery) {
         let topic = delivery.tp.topic.to_string();
         metrics::counter!("framelane_consumer_records_total", "topic" => topic, "kind" => delivery.word())
             .increment(1);
@@ -42,22 +46,24 @@ impl Status {
             metrics::histogram!("framelane_consumer_latency_seconds")
                 .record(latency_ns as f64 / 1e9);
         }
-        if delivery.word() == "undecodable" {
-            tracing::warn!(record = %delivery.place(), "not a message of ours; going on");
+        if let Content::Undecodable(cause) = &delivery.content {
+            self.warn_of_undecodable(delivery, cause);
         }
     }
 
-    /// A record is not where it belongs.
-    pub fn anomaly(&self, delivery: &Delivery) {
-        let verdict = &delivery.verdict;
-        for (kind, count) in [
-            ("lost", verdict.lost),
-            ("duplicated", verdict.duplicated),
-            ("out_of_order", verdict.out_of_order),
-        ] {
-            let topic = delivery.tp.topic.to_string();
-            metrics::counter!("framelane_consumer_anomalies_total", "topic" => topic, "kind" => kind)
-                .increment(count);
+    /// Once a second at most: a topic full of them must not fill a disk with warnings.
+    fn warn_of_undecodable(&mut self, delivery: &Delivery, cause: &str) {
+        self.undecodable += 1;
+        let now = Instant::now();
+        if self.next_warning.is_none_or(|next| now >= next) {
+            self.next_warning = Some(now + EVERY);
+            let (record, so_far) = (delivery.place(), self.undecodable);
+            tracing::warn!(
+                record,
+                cause,
+                so_far,
+                "a record is no message of ours; going on"
+            );
         }
     }
 
@@ -96,6 +102,20 @@ impl Status {
         if let Some(asking) = self.asking.take() {
             let _ = asking.await; // only a number for people
         }
+    }
+}
+
+/// A record is not where it belongs.
+pub fn count_anomaly(delivery: &Delivery) {
+    let verdict = &delivery.verdict;
+    for (kind, count) in [
+        ("lost", verdict.lost),
+        ("duplicated", verdict.duplicated),
+        ("out_of_order", verdict.out_of_order),
+    ] {
+        let topic = delivery.tp.topic.to_string();
+        metrics::counter!("framelane_consumer_anomalies_total", "topic" => topic, "kind" => kind)
+            .increment(count);
     }
 }
 

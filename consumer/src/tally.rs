@@ -1,6 +1,6 @@
 //! Counts records: how many, how fast, how late, and what is wrong with their order.
 
-use crate::delivery::{Content, Delivery};
+use crate::delivery::Delivery;
 use crate::order::Verdict;
 use crate::picture::PictureVerdict;
 use crate::span::What;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Latencies are kept in microseconds with 3 digits; replays of old records count as this.
 const MAX_LATENCY_US: u64 = 24 * 3_600 * 1_000_000;
@@ -22,8 +22,8 @@ pub struct Tally {
     totals: Totals,
     latency_us: Histogram<u64>,
     sources: BTreeMap<(Arc<str>, u64), SourceTally>,
-    first_received_ns: Option<i64>,
-    last_received_ns: i64,
+    /// When the first and the last record were shown.
+    shown: Option<(Instant, Instant)>,
     /// At the last line.
     before: (u64, u64),
     recent_latency_us: Histogram<u64>,
@@ -99,8 +99,7 @@ impl Default for Tally {
             totals: Totals::default(),
             latency_us: histogram(),
             sources: BTreeMap::new(),
-            first_received_ns: None,
-            last_received_ns: 0,
+            shown: None,
             before: (0, 0),
             recent_latency_us: histogram(),
         }
@@ -110,16 +109,15 @@ impl Default for Tally {
 impl Tally {
     /// Takes a record into account.
     pub fn count(&mut self, delivery: &Delivery, picture: PictureVerdict) {
-        self.first_received_ns
-            .get_or_insert(delivery.received_unix_ns);
-        self.last_received_ns = delivery.received_unix_ns;
+        let now = Instant::now();
+        self.shown.get_or_insert((now, now)).1 = now;
         let totals = &mut self.totals;
         totals.records += 1;
         totals.bytes += delivery.payload_bytes as u64;
         totals.picture_mismatches += u64::from(picture == PictureVerdict::Mismatch);
         totals.verdict.add(delivery.verdict);
-        match &delivery.content {
-            Content::Message(Kind::Frame(frame)) => {
+        match delivery.message() {
+            Some(Kind::Frame(frame)) => {
                 totals.frames += 1;
                 let is_ok = |status| status == Status::Ok;
                 let ok = frame.results.iter().filter(|r| is_ok(r.status())).count() as u64;
@@ -130,12 +128,12 @@ impl Tally {
                 self.latency_us.saturating_record(latency_us);
                 self.recent_latency_us.saturating_record(latency_us);
             }
-            Content::Message(Kind::Gap(gap)) => {
+            Some(Kind::Gap(gap)) => {
                 totals.gaps += 1;
                 totals.gap_frames += gap.count;
             }
-            Content::Message(Kind::End(_)) => totals.ends += 1,
-            Content::Undecodable(_) => totals.undecodable += 1,
+            Some(Kind::End(_)) => totals.ends += 1,
+            None => totals.undecodable += 1,
         }
         self.count_source(delivery);
     }
@@ -183,8 +181,9 @@ impl Tally {
     /// Everything so far.
     pub fn summary(&self) -> Summary {
         let totals = &self.totals;
-        let first_ns = self.first_received_ns.unwrap_or(self.last_received_ns);
-        let seconds = (self.last_received_ns - first_ns) as f64 / 1e9;
+        let seconds = self
+            .shown
+            .map_or(0.0, |(first, last)| (last - first).as_secs_f64());
         let latency_ms = |quantile| self.latency_us.value_at_quantile(quantile) as f64 / 1e3;
         Summary {
             records: totals.records,

@@ -103,6 +103,7 @@ impl World {
                     self.writing = Some(batch);
                     self.fenced = false;
                 }
+                Action::Hold { .. } => panic!("outputs are as large as inputs here"),
                 Action::Recover { lanes } => self.recovering = Some(lanes),
                 Action::Release { lane, slots, .. } => {
                     if let Some(lane) = self.lanes.get_mut(&lane) {
@@ -354,6 +355,29 @@ fn every_record_leaves_once_and_in_order_under_any_schedule() {
         text.parse().expect("FRAMELANE_SCHEDULES is a number")
     });
     run(schedules, Mutation::None).unwrap();
+}
+
+#[test]
+fn a_lane_that_another_instance_has_moved_is_given_up_at_once() {
+    let mut world = World::new(Mutation::None);
+    world.assign(0);
+    (0..3).for_each(|_| world.arrive(1));
+    while !world.calls.is_empty() {
+        world.complete(0, false);
+    }
+    world.now = Duration::from_millis(10);
+    world.handle(Event::Tick);
+    let batch = world.writing.take().expect("three outputs are ready");
+    world.delivery.handle(Event::Unknown, world.now);
+    let moved = batch.lanes[0].next_offset + 7;
+    let committed = vec![(1, Some(moved))];
+    let actions = world
+        .delivery
+        .handle(Event::Recovered { committed }, world.now);
+    assert!(matches!(
+        actions[..],
+        [Action::Conflict { .. }, Action::Gone { lane: 1 }]
+    ));
 }
 
 #[test]

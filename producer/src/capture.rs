@@ -33,9 +33,9 @@ pub struct Capture {
 impl Capture {
     /// Runs to the end and tells the encoders why it ended.
     pub fn run(mut self) {
-        match self.until_end() {
-            Ok(ending) => self.giver.end(ending),
-            Err(Abandoned) => {} // the publisher has ended and says why
+        // If the encoders are gone, the publisher has ended and says why.
+        if let Ok(ending) = self.until_end() {
+            self.giver.end(ending);
         }
     }
 

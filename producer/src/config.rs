@@ -116,6 +116,13 @@ pub struct Encoding {
     pub resize: Option<Size>,
 }
 
+impl Encoding {
+    /// True if JPEGs of the source are sent as they are: no work, no second loss.
+    pub fn takes_jpegs(&self) -> bool {
+        self.codec == PictureCodec::Jpeg && self.quality.is_none() && self.resize.is_none()
+    }
+}
+
 /// Where in Kafka the frames go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {

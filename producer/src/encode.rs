@@ -11,6 +11,7 @@
 use crate::config::Encoding;
 use crate::handover::{Ending, Item, Taker};
 use crate::input::Picture;
+use crate::jpeg::{self, Soundness};
 use crate::options::{PictureCodec, Quality};
 use crate::overload::{Run, Waiting};
 use crate::worker::Worker;
@@ -175,6 +176,8 @@ struct Content {
 enum EncodeError {
     #[error("{name} is not a picture that OpenCV can decode: is it damaged?")]
     Undecodable { name: String },
+    #[error("{name} is cut off: its end is missing")]
+    CutOff { name: String },
     #[error("OpenCV refuses it: {0}")]
     OpenCv(#[from] opencv::Error),
 }
@@ -194,8 +197,7 @@ fn content_of(picture: Picture, encoding: Encoding) -> Result<Content, EncodeErr
 
 /// The source's own encoding, if it is what is asked for: no second loss, no work.
 fn passed_through(bytes: &Bytes, encoding: Encoding) -> Option<Content> {
-    let asked = encoding.codec == PictureCodec::Jpeg;
-    if !asked || encoding.quality.is_some() || encoding.resize.is_some() || !is_whole_jpeg(bytes) {
+    if !encoding.takes_jpegs() || jpeg::soundness(bytes) != Some(Soundness::Whole) {
         return None;
     }
     let size = imagesize::blob_size(bytes).ok()?;
@@ -207,37 +209,10 @@ fn passed_through(bytes: &Bytes, encoding: Encoding) -> Option<Content> {
     })
 }
 
-/// A JPEG that any decoder takes: begun, ended, with its own Huffman tables (some cameras leave the standard ones out)
-/// and without an Exif header (which may say that the pixels are to be turned: decoders disagree about that).
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    const START: [u8; 2] = [0xff, 0xd8];
-    const END: [u8; 2] = [0xff, 0xd9];
-    const HUFFMAN_TABLES: u8 = 0xc4;
-    const APP1: u8 = 0xe1;
-    const SCAN: u8 = 0xda;
-    // Cameras pad the end to their buffers' size.
-    let end = bytes
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |at| at + 1);
-    if !bytes.starts_with(&START) || !bytes[..end].ends_with(&END) {
-        return false;
-    }
-    let mut at = START.len();
-    let mut has_tables = false;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        match marker {
-            SCAN => return has_tables,
-            APP1 if bytes[at + 4..].starts_with(b"Exif") => return false,
-            HUFFMAN_TABLES => has_tables = true,
-            _ => {}
-        }
-        at += 2 + usize::from(u16::from_be_bytes([high, low]));
-    }
-    false
-}
-
 fn decode(bytes: &[u8], name: String) -> Result<Mat, EncodeError> {
+    if jpeg::soundness(bytes) == Some(Soundness::CutOff) {
+        return Err(EncodeError::CutOff { name });
+    }
     let pixels = imgcodecs::imdecode(&bytes, imgcodecs::IMREAD_COLOR);
     match pixels {
         Ok(pixels) if !pixels.empty() => Ok(pixels),
@@ -364,13 +339,12 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_jpeg_is_never_passed_through() {
+    fn a_broken_picture_is_named() {
         let original = content_of(Picture::Pixels(pixels(64, 48)), JPEG).unwrap();
-        for length in [0, 2, 100, original.bytes.len() - 1] {
-            assert!(!is_whole_jpeg(&original.bytes[..length]), "{length} bytes");
+        for length in [4, 100, original.bytes.len() - 1] {
+            let error = content_of(encoded(original.bytes.slice(..length)), JPEG).unwrap_err();
+            assert!(error.to_string().contains("shot.jpg is cut off"), "{error}");
         }
-        let padded = [&original.bytes[..], &[0; 500]].concat();
-        assert!(is_whole_jpeg(&padded));
         let error = content_of(encoded(Bytes::from_static(b"text")), JPEG).unwrap_err();
         assert!(error.to_string().contains("shot.jpg"), "{error}");
     }

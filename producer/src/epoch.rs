@@ -61,8 +61,7 @@ impl fmt::Display for Claim {
 /// A newer start took the source over.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "source {} was taken over by {newer}: this one stops. If both are meant to run, give each its own --source-id",
-    newer.source
+    "taken over by {newer}: this one stops. If both are meant to run, give each its own --source-id"
 )]
 pub struct TakenOver {
     /// The claim that wins.
@@ -79,12 +78,8 @@ pub enum ClaimError {
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
     /// The claim was not written.
-    #[error(
-        "claiming source {source_id} failed: {fault}. Was it started twice at the same moment?"
-    )]
+    #[error("claiming an epoch failed: {fault}. Was the source started twice at the same moment?")]
     NotWritten {
-        /// The source.
-        source_id: String,
         /// Why.
         fault: TransactionFault,
     },
@@ -199,7 +194,7 @@ impl Opened {
             input,
         };
         let record = record_of(&self.key, &claim);
-        let writer = self.writer;
+        let mut writer = self.writer;
         let (writer, written) = tokio::task::spawn_blocking(move || {
             let written = writer.commit(&[record], None);
             (writer, written)
@@ -212,10 +207,7 @@ impl Opened {
             watch.close().await;
             return Err(match newer {
                 Ok(newer) => newer.into(),
-                Err(_) => ClaimError::NotWritten {
-                    source_id: source_id.to_owned(),
-                    fault,
-                },
+                Err(_) => ClaimError::NotWritten { fault },
             });
         }
         Ok((claim, writer, watch))
@@ -225,8 +217,19 @@ impl Opened {
 impl Opened {
     /// Claims nothing after all.
     pub async fn close(self) {
-        self.feed.control().close();
-        drain(self.feed, |_| {}).await;
+        let Self {
+            writer, mut feed, ..
+        } = self;
+        feed.control().close();
+        while let Some(event) = feed.next().await {
+            drop(event);
+        }
+        // Both wait for threads of theirs.
+        let _ = tokio::task::spawn_blocking(move || {
+            feed.join();
+            drop(writer);
+        })
+        .await;
     }
 }
 

@@ -108,7 +108,7 @@ impl Importer {
             let outbound = runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    newer = taken_over => Err(newer.into()),
+                    newer = taken_over => Err(Box::new(newer).into()),
                     outbound = frames.next() => outbound.map(Some).ok_or(PublishError::StageLost),
                     () = full_time => Ok(None),
                 }
@@ -181,9 +181,8 @@ impl Importer {
             .runtime
             .block_on(async { tokio::time::timeout(FENCE_LOOK, taken_over).await });
         match newer {
-            Ok(newer) => newer.into(),
+            Ok(newer) => Box::new(newer).into(),
             Err(_) => PublishError::NotCommitted {
-                source_id: self.source_id.clone(),
                 from,
                 why: fault.to_string(),
             },

@@ -13,6 +13,7 @@ pub mod epoch;
 pub mod handover;
 pub mod import;
 pub mod input;
+pub mod jpeg;
 pub mod message;
 pub mod options;
 pub mod overload;
@@ -35,6 +36,10 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     // Each source has threads of its own; OpenCV's would only fight them for cores.
     opencv::core::set_num_threads(1)?;
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        // It reports each backend that does not know a file, before the one that does; our own errors say enough.
+        opencv::core::set_log_level(opencv::core::LogLevel::LOG_LEVEL_SILENT)?;
+    }
     let count = config.sources.len();
     let mut running = JoinSet::new();
     let mut all_progress = Vec::with_capacity(count);

@@ -31,7 +31,7 @@ pub struct Messages {
 
 impl Messages {
     /// `partitions` is how many the topic has.
-    pub fn new(source: &SourceConfig, epoch: u64, time_base: TimeBase, partitions: i32) -> Self {
+    pub fn new(source: &SourceConfig, epoch: u64, time_base: TimeBase, partitions: usize) -> Self {
         Self {
             topic: Arc::clone(&source.topic),
             source_id: source.source_id.clone(),
@@ -41,7 +41,7 @@ impl Messages {
             overload: format!("dropped by --overload {}", source.overload),
             partitions: match source.placement.order {
                 Order::Kept => None,
-                Order::Spread => u64::try_from(partitions).ok(),
+                Order::Spread => Some(partitions.max(1) as u64),
             },
         }
     }

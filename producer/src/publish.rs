@@ -22,22 +22,20 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub enum PublishError {
     /// A newer start of the same source.
     #[error(transparent)]
-    TakenOver(#[from] TakenOver),
+    TakenOver(#[from] Box<TakenOver>),
     /// Kafka refused a record or did not answer in time.
     #[error("frame {frame} is not delivered, so the source stops here: {cause}")]
     NotDelivered {
         /// Its id.
         frame: String,
         /// Why.
-        cause: KafkaFault,
+        cause: Box<KafkaFault>,
     },
     /// A transaction failed; nothing after the last one before it is in Kafka.
     #[error(
-        "{source_id}: the frames from {from} on are not delivered: {why}. Run it again with --resume to go on"
+        "the frames from {from} on are not delivered: {why}. Run it again with --resume to go on"
     )]
     NotCommitted {
-        /// The source.
-        source_id: String,
         /// The first frame's sequence.
         from: u64,
         /// Why.
@@ -50,8 +48,10 @@ pub enum PublishError {
     #[error("{0}")]
     Source(String),
     /// Stopped, and Kafka did not answer.
-    #[error("{0} records were not acknowledged within {GRACE:?} after the stop: is Kafka down?")]
-    GraceOver(usize),
+    #[error(
+        "Kafka has not acknowledged everything within {GRACE:?} after the stop: the last frames may be lost"
+    )]
+    GraceOver,
     /// A thread before this one ended without a word.
     #[error("a thread of the source ended unexpectedly")]
     StageLost,
@@ -59,55 +59,40 @@ pub enum PublishError {
 
 /// Sends what one epoch of one source gives.
 pub struct Publisher {
+    /// Makes the records.
     pub messages: Messages,
+    /// What to send.
     pub frames: EncodedStream,
+    /// To Kafka.
     pub writer: Writer,
+    /// What was sent.
     pub progress: Arc<Progress>,
     /// The source is to end: bounds the wait for Kafka.
     pub stop: CancellationToken,
-    waiting: VecDeque<Unacknowledged>,
-    /// The last sequence that was sent, or stands in a gap that was.
-    last: Option<u64>,
+    /// The sequence of the next frame.
+    pub next: u64,
 }
 
+/// A record without Kafka's answer.
 struct Unacknowledged {
     receipt: Receipt,
     sequence: u64,
     bytes: usize,
     sent: Instant,
-    is_frame: bool,
+    kind: SentKind,
 }
 
-/// A record and what the counters say of it.
-struct Pending {
-    record: Outgoing,
-    last: u64,
-    is_frame: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SentKind {
+    Frame,
+    /// A gap or an end.
+    Notice,
 }
 
 impl Publisher {
-    /// `first` is the sequence of the first frame to come.
-    pub fn new(
-        messages: Messages,
-        frames: EncodedStream,
-        writer: Writer,
-        progress: Arc<Progress>,
-        stop: CancellationToken,
-    ) -> Self {
-        Self {
-            messages,
-            frames,
-            writer,
-            progress,
-            stop,
-            waiting: VecDeque::new(),
-            last: None,
-        }
-    }
-
     /// Runs until the source has ended and Kafka has everything, including the record that says how it ended.
     pub async fn run(
-        mut self,
+        self,
         taken_over: impl Future<Output = TakenOver>,
     ) -> Result<Ending, PublishError> {
         let stop = self.stop.clone();
@@ -115,46 +100,47 @@ impl Publisher {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
+        let mut sending = Sending {
+            publisher: self,
+            waiting: VecDeque::new(),
+        };
         let result = tokio::select! {
             biased;
-            newer = taken_over => Err(newer.into()),
-            result = self.send_all() => result,
-            () = grace => Err(PublishError::GraceOver(0)),
-        };
-        let result = match result {
-            Err(PublishError::GraceOver(_)) => Err(PublishError::GraceOver(self.waiting.len())),
-            other => other,
+            newer = taken_over => Err(Box::new(newer).into()),
+            result = sending.send_all() => result,
+            () = grace => Err(PublishError::GraceOver),
         };
         // Dropping the writer waits for its thread.
-        let Self { writer, .. } = self;
-        if tokio::task::spawn_blocking(move || drop(writer))
-            .await
-            .is_err()
-        {
-            return Err(PublishError::StageLost);
-        }
-        result
+        let dropped = tokio::task::spawn_blocking(move || drop(sending)).await;
+        dropped.map_err(|_| PublishError::StageLost).and(result)
     }
+}
 
+struct Sending {
+    publisher: Publisher,
+    /// In the order in which they were sent.
+    waiting: VecDeque<Unacknowledged>,
+}
+
+impl Sending {
     async fn send_all(&mut self) -> Result<Ending, PublishError> {
-        let outcome = self.send_frames().await;
-        let ending = match &outcome {
-            Ok(ending) => ending.clone(),
-            Err(fault) => Ending::Failed(fault.to_string()),
-        };
-        match (outcome, self.send_end(&ending)) {
-            (Ok(_), sending) => sending.await?,
-            (Err(fault), sending) => {
+        match self.send_frames().await {
+            Ok(ending) => {
+                self.send_end(&ending).await?;
+                match ending {
+                    Ending::Failed(why) => Err(PublishError::Source(why)),
+                    ending => Ok(ending),
+                }
+            }
+            Err(fault) => {
                 // Kafka may be gone: the end is worth a try, not a long wait.
-                if !matches!(tokio::time::timeout(GRACE, sending).await, Ok(Ok(()))) {
+                let ending = Ending::Failed(fault.to_string());
+                let sending = tokio::time::timeout(GRACE, self.send_end(&ending));
+                if !matches!(sending.await, Ok(Ok(()))) {
                     tracing::warn!("the record that ends the epoch could not be written");
                 }
-                return Err(fault);
+                Err(fault)
             }
-        }
-        match ending {
-            Ending::Failed(why) => Err(PublishError::Source(why)),
-            ending => Ok(ending),
         }
     }
 
@@ -163,109 +149,109 @@ impl Publisher {
             let full = self.waiting.len() >= MAX_UNACKNOWLEDGED;
             tokio::select! {
                 biased;
-                delivered = next_receipt(&mut self.waiting), if !self.waiting.is_empty() => {
-                    self.acknowledge(delivered)?;
-                }
-                outbound = self.frames.next(), if !full => {
-                    let pending = match outbound.ok_or(PublishError::StageLost)? {
-                        Outbound::Frame(frame) => Pending {
-                            last: frame.sequence,
-                            record: self.messages.frame(frame)?,
-                            is_frame: true,
-                        },
-                        Outbound::Gap(run) => Pending {
-                            last: run.first + run.count - 1,
-                            record: self.messages.gap(run)?,
-                            is_frame: false,
-                        },
-                        Outbound::Failed { sequence, why } => {
-                            let id = self.messages.id(sequence);
-                            return Ok(Ending::Failed(format!("frame {id}: {why}")));
-                        }
-                        Outbound::End(ending) => return Ok(ending),
-                    };
-                    self.send(pending).await?;
+                answer = next_answer(&mut self.waiting) => self.acknowledge(answer)?,
+                outbound = self.publisher.frames.next(), if !full => {
+                    let outbound = outbound.ok_or(PublishError::StageLost)?;
+                    if let Some(ending) = self.pass_on(outbound).await? {
+                        return Ok(ending);
+                    }
                 }
             }
         }
+    }
+
+    /// Sends one item, unless it is the end.
+    async fn pass_on(&mut self, outbound: Outbound) -> Result<Option<Ending>, PublishError> {
+        let messages = &self.publisher.messages;
+        match outbound {
+            Outbound::Frame(frame) => {
+                let sequence = frame.sequence;
+                let record = messages.frame(frame)?;
+                let bytes = record.payload.len();
+                self.send(record, sequence, SentKind::Frame).await?;
+                self.publisher.progress.sent(sequence, bytes);
+            }
+            Outbound::Gap(run) => {
+                let record = messages.gap(run)?;
+                self.send(record, run.first + run.count - 1, SentKind::Notice)
+                    .await?;
+            }
+            Outbound::Failed { sequence, why } => {
+                let id = messages.id(sequence);
+                return Ok(Some(Ending::Failed(format!("frame {id}: {why}"))));
+            }
+            Outbound::End(ending) => return Ok(Some(ending)),
+        }
+        Ok(None)
     }
 
     async fn send_end(&mut self, ending: &Ending) -> Result<(), PublishError> {
-        let pending = Pending {
-            record: self.messages.end(self.last, ending)?,
-            last: self.last.unwrap_or(0),
-            is_frame: false,
-        };
-        self.send(pending).await?;
+        let last = self.publisher.next.checked_sub(1);
+        let record = self.publisher.messages.end(last, ending)?;
+        self.send(record, last.unwrap_or(0), SentKind::Notice)
+            .await?;
         while !self.waiting.is_empty() {
-            let delivered = next_receipt(&mut self.waiting).await;
-            self.acknowledge(delivered)?;
+            let answer = next_answer(&mut self.waiting).await;
+            self.acknowledge(answer)?;
         }
         Ok(())
     }
 
-    /// Hands a record to the client, waiting for Kafka's answers while it has too much.
-    async fn send(&mut self, pending: Pending) -> Result<(), PublishError> {
-        let Pending {
-            record,
-            last,
-            is_frame,
-        } = pending;
-        let sequence = last;
+    /// Hands a record that reaches up to `sequence` to the client, waiting for Kafka's answers while it has too much.
+    async fn send(
+        &mut self,
+        record: Outgoing,
+        sequence: u64,
+        kind: SentKind,
+    ) -> Result<(), PublishError> {
         let receipt = loop {
-            let sent = self.writer.try_send(&record);
+            let sent = self.publisher.writer.try_send(&record);
             match sent.map_err(|cause| self.not_delivered(sequence, cause))? {
                 Some(receipt) => break receipt,
                 None => {
-                    let delivered = next_receipt(&mut self.waiting).await;
-                    self.acknowledge(delivered)?;
+                    let answer = next_answer(&mut self.waiting).await;
+                    self.acknowledge(answer)?;
                 }
             }
         };
-        let bytes = record.payload.len();
         self.waiting.push_back(Unacknowledged {
             receipt,
             sequence,
-            bytes,
+            bytes: record.payload.len(),
             sent: Instant::now(),
-            is_frame,
+            kind,
         });
-        self.last = Some(last);
-        if is_frame {
-            self.progress.sent(sequence, bytes);
-        }
+        self.publisher.next = sequence + 1;
         Ok(())
     }
 
-    fn acknowledge(
-        &mut self,
-        (record, delivered): (Unacknowledged, Result<Delivered, KafkaFault>),
-    ) -> Result<(), PublishError> {
-        delivered.map_err(|cause| self.not_delivered(record.sequence, cause))?;
-        if record.is_frame {
-            self.progress
-                .acknowledged(record.bytes, record.sent.elapsed());
+    fn acknowledge(&self, (record, answer): Answer) -> Result<(), PublishError> {
+        answer.map_err(|cause| self.not_delivered(record.sequence, cause))?;
+        if record.kind == SentKind::Frame {
+            let took = record.sent.elapsed();
+            self.publisher.progress.acknowledged(record.bytes, took);
         }
         Ok(())
     }
 
     fn not_delivered(&self, sequence: u64, cause: KafkaFault) -> PublishError {
         PublishError::NotDelivered {
-            frame: self.messages.id(sequence).to_string(),
-            cause,
+            frame: self.publisher.messages.id(sequence).to_string(),
+            cause: Box::new(cause),
         }
     }
 }
 
-/// Waits for the answer about the oldest record. Nothing is lost if the future is dropped.
-async fn next_receipt(
-    waiting: &mut VecDeque<Unacknowledged>,
-) -> (Unacknowledged, Result<Delivered, KafkaFault>) {
+type Answer = (Unacknowledged, Result<Delivered, KafkaFault>);
+
+/// Waits for Kafka's answer about the oldest record; for ever if there is none. Nothing is lost if the future is
+/// dropped.
+async fn next_answer(waiting: &mut VecDeque<Unacknowledged>) -> Answer {
     match waiting.front_mut() {
         Some(oldest) => {
-            let delivered = (&mut oldest.receipt).await;
+            let answer = (&mut oldest.receipt).await;
             let oldest = waiting.pop_front().expect("it was there");
-            (oldest, delivered)
+            (oldest, answer)
         }
         None => std::future::pending().await,
     }

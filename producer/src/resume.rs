@@ -27,13 +27,11 @@ pub enum Plan {
 pub enum ResumeError {
     /// An end is final.
     #[error(
-        "source {source_id}: epoch {epoch} has {} after {frames} frames and cannot be gone on with. Import it again \
+        "epoch {epoch} has {} after {frames} frames and cannot be gone on with. Import it again \
          without --resume, as a new epoch",
         reason.word()
     )]
     Over {
-        /// The source.
-        source_id: String,
         /// Its last epoch.
         epoch: u64,
         /// Frames in it.
@@ -43,12 +41,10 @@ pub enum ResumeError {
     },
     /// Sequence n would be another picture than before.
     #[error(
-        "source {source_id}: epoch {epoch} was begun with {before}, this is {now}. Give the same, or import without \
+        "epoch {epoch} was begun with {before}, this is {now}. Give the same, or import without \
          --resume, as a new epoch"
     )]
     OtherInput {
-        /// The source.
-        source_id: String,
         /// Its last epoch.
         epoch: u64,
         /// The input then.
@@ -58,12 +54,10 @@ pub enum ResumeError {
     },
     /// Partitions may have holes that the last record does not show.
     #[error(
-        "source {source_id}: epoch {epoch} was begun with --spread but without --resume, so frames may be missing in \
+        "epoch {epoch} was begun with --spread but without --resume, so frames may be missing in \
          between. Import it again without --resume, as a new epoch"
     )]
     MayHaveHoles {
-        /// The source.
-        source_id: String,
         /// Its last epoch.
         epoch: u64,
     },
@@ -81,8 +75,18 @@ pub fn plan(
             first: 0,
         });
     };
-    let source_id = source.source_id.clone();
     let epoch = last.epoch;
+    // An older claim of this epoch may have been compacted away behind one that sent nothing.
+    if let Some(claim) = claim.filter(|claim| claim.epoch == epoch) {
+        let now = fingerprint(&source.input);
+        if claim.input != now {
+            let before = claim.input.clone();
+            return Err(ResumeError::OtherInput { epoch, before, now });
+        }
+        if !claim.transactional && source.placement.order == Order::Spread && last.ended.is_none() {
+            return Err(ResumeError::MayHaveHoles { epoch });
+        }
+    }
     match last.ended {
         None => {}
         Some(Reason::Finished) => {
@@ -92,27 +96,10 @@ pub fn plan(
         }
         Some(reason) => {
             return Err(ResumeError::Over {
-                source_id,
                 epoch,
                 frames: last.frames,
                 reason,
             });
-        }
-    }
-    // An older claim of this epoch may have been compacted away behind one that sent nothing.
-    if let Some(claim) = claim.filter(|claim| claim.epoch == epoch) {
-        let now = fingerprint(&source.input);
-        if claim.input != now {
-            let before = claim.input.clone();
-            return Err(ResumeError::OtherInput {
-                source_id,
-                epoch,
-                before,
-                now,
-            });
-        }
-        if !claim.transactional && source.placement.order == Order::Spread {
-            return Err(ResumeError::MayHaveHoles { source_id, epoch });
         }
     }
     Ok(Plan::Send {
@@ -189,9 +176,15 @@ mod tests {
     #[test]
     fn a_finished_import_is_complete_and_any_other_end_is_final() {
         let finished = last(Some(Reason::Finished));
-        assert_eq!(plan(&source(""), None, finished), Ok(Plan::Complete { frames: 120 }));
+        assert_eq!(
+            plan(&source(""), None, finished),
+            Ok(Plan::Complete { frames: 120 })
+        );
         let error = plan(&source(""), None, last(Some(Reason::Stopped))).unwrap_err();
-        assert!(error.to_string().contains("stopped after 120 frames"), "{error}");
+        assert!(
+            error.to_string().contains("stopped after 120 frames"),
+            "{error}"
+        );
     }
 
     #[test]

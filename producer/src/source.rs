@@ -7,9 +7,13 @@
 
 use crate::capture::Capture;
 use crate::config::{Delivery, InputSpec, MissingTopic, Order, SourceConfig};
-use crate::encode::{self, Captured};
+use crate::encode::{self, Captured, EncodedStream};
 use crate::epoch::{self, Claim, Wanted, Watch};
 use crate::handover::{Ending, handover};
+use crate::import::Importer;
+use crate::input::file::VideoFile;
+use crate::input::images::Images;
+use crate::input::live::{Live, Passthrough};
 use crate::input::pattern::Pattern;
 use crate::input::{Input, InputError};
 use crate::message::Messages;
@@ -18,13 +22,16 @@ use crate::overload::Bounds;
 use crate::pace::Pacer;
 use crate::progress::Progress;
 use crate::publish::{PublishError, Publisher};
+use crate::resume::{self, Plan};
+use crate::tail;
 use crate::worker::{Pause, Worker};
 use anyhow::Context;
-use pipeline::kafka::{Admin, KafkaConfig, TransactionalWriter, Writer};
+use pipeline::kafka::{Admin, KafkaConfig, TopicPartition, TransactionalWriter, Writer};
 use pipeline::service::ConfigError;
 use pipeline::v1::FrameId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// Pictures between camera and encoders: a second of video, so that a short hold-up drops nothing.
@@ -44,96 +51,223 @@ pub async fn run(
     shutdown: CancellationToken,
     progress: Arc<Progress>,
 ) -> anyhow::Result<()> {
-    let start = Instant::now();
-    let stop = shutdown.child_token();
-    let pause = Pause::new(stop.clone());
-    let input = {
-        let (spec, pause) = (source.input.clone(), pause.clone());
-        tokio::task::spawn_blocking(move || open_input(&spec, pause)).await??
+    let source_id = source.source_id.clone();
+    let running = Running {
+        kafka,
+        source: Arc::new(source),
+        stop: shutdown.child_token(),
+        progress,
     };
-    let partitions = {
-        let (kafka, source) = (kafka.clone(), source.clone());
-        tokio::task::spawn_blocking(move || prepare_topic(&kafka, &source)).await??
-    };
-    let (claim, first, _writer, watch) = claim(&kafka, &source).await?;
-    tracing::info!(
-        source = source.source_id,
-        topic = %source.topic,
-        epoch = claim.epoch,
-        first,
-        "source started"
-    );
-    progress.begin(claim.epoch, first);
-    let messages = Messages::new(&source, claim.epoch, input.time_base(), partitions);
-    let (giver, taker) = handover::<Captured>(source.overload, WAITING);
-    let (frames, mut workers) = encode::spawn(&source.source_id, &taker, source.encoding)?;
-    drop(taker);
-    let capture = Capture {
-        input,
-        first: FrameId::new(&source.source_id, claim.epoch, first),
-        end: source.count,
-        pacer: pacer(&source),
-        giver,
-        pause,
-        progress: Arc::clone(&progress),
-    };
-    workers.push(Worker::spawn(
-        &format!("capture {}", source.source_id),
-        move || capture.run(),
-    )?);
-    let writer = {
-        let kafka = kafka.clone();
-        tokio::task::spawn_blocking(move || Writer::new(&kafka)).await??
-    };
-    let publisher = Publisher::new(
-        messages,
-        frames,
-        writer,
-        Arc::clone(&progress),
-        stop.clone(),
-    );
-    let result = publisher.run(watch.taken_over()).await;
-    finish(
-        &source.source_id,
-        result,
-        stop,
-        workers,
-        watch,
-        &progress,
-        start,
-    )
-    .await
+    let result = running.run().await;
+    result.with_context(|| format!("source {source_id}"))
 }
 
-async fn finish(
-    source_id: &str,
-    result: Result<Ending, PublishError>,
+struct Running {
+    kafka: KafkaConfig,
+    source: Arc<SourceConfig>,
     stop: CancellationToken,
-    workers: Vec<Worker>,
-    watch: Watch,
-    progress: &Progress,
-    start: Instant,
-) -> anyhow::Result<()> {
-    stop.cancel();
-    let mut joined = Ok(());
-    for worker in workers {
-        joined = joined.and(worker.join(JOIN_GRACE).await);
-    }
-    watch.close().await;
-    let ended = match &result {
-        Ok(Ending::Finished) => "finished",
-        Ok(_) => "stopped",
-        Err(_) => "failed",
-    };
-    eprintln!("{}", progress.summary(ended, start.elapsed()));
-    result.with_context(|| format!("source {source_id}"))?;
-    joined.with_context(|| format!("source {source_id}"))
+    progress: Arc<Progress>,
 }
 
-fn open_input(spec: &InputSpec, _pause: Pause) -> anyhow::Result<Box<dyn Input>> {
-    let input: Result<Box<dyn Input>, InputError> = match spec {
-        InputSpec::Pattern(spec) => Pattern::new(*spec).map(|input| Box::new(input) as _),
-        _ => Err(InputError::Unusable("not yet".into())),
+/// A source that may send.
+struct Started {
+    claim: Claim,
+    first: u64,
+    writer: TransactionalWriter,
+    watch: Watch,
+}
+
+impl Running {
+    async fn run(self) -> anyhow::Result<()> {
+        let pause = Pause::new(self.stop.clone());
+        let input = {
+            let (source, pause) = (Arc::clone(&self.source), pause.clone());
+            blocking(move || open_input(&source, pause)).await?
+        };
+        let lanes = {
+            let (kafka, source) = (self.kafka.clone(), Arc::clone(&self.source));
+            blocking(move || prepare_topic(&kafka, &source)).await?
+        };
+        let Some(started) = self.claim(&lanes).await? else {
+            return Ok(());
+        };
+        let Started {
+            claim,
+            first,
+            writer,
+            watch,
+        } = started;
+        tracing::info!(
+            source = claim.source,
+            topic = claim.topic,
+            epoch = claim.epoch,
+            first,
+            "started"
+        );
+        self.progress.begin(claim.epoch, first);
+        let start = Instant::now();
+        let messages = Messages::new(&self.source, claim.epoch, input.time_base(), lanes.len());
+        let id = FrameId::new(&claim.source, claim.epoch, first);
+        let (frames, workers) = self.start_threads(input, id, pause)?;
+        let result = match self.source.delivery {
+            Delivery::AtOnce => {
+                // The claim is made; from now on only the watch fences this source.
+                tokio::task::spawn_blocking(move || drop(writer)).await?;
+                self.publish(messages, frames, first, &watch).await?
+            }
+            Delivery::Resumable => {
+                let importer = Importer {
+                    messages,
+                    frames,
+                    writer,
+                    progress: Arc::clone(&self.progress),
+                    source_id: claim.source,
+                    next: first,
+                    runtime: Handle::current(),
+                    taken_over: Box::pin(watch.taken_over()),
+                };
+                tokio::task::spawn_blocking(move || importer.run()).await?
+            }
+        };
+        self.finish(result, start, workers, watch).await
+    }
+
+    /// None if there is nothing to be sent.
+    async fn claim(&self, lanes: &[TopicPartition]) -> anyhow::Result<Option<Started>> {
+        let (topic, id) = (&*self.source.topic, self.source.source_id.as_str());
+        let replication = self.source.placement.replication;
+        let opened = epoch::open(&self.kafka, topic, id, replication).await?;
+        let transactional = self.source.delivery == Delivery::Resumable;
+        let plan = if transactional {
+            self.resume_plan(lanes, opened.previous.clone()).await
+        } else {
+            Ok(Plan::Send {
+                epoch: Wanted::Next,
+                first: 0,
+            })
+        };
+        match plan {
+            Ok(Plan::Send { epoch, first }) => {
+                let input = resume::fingerprint(&self.source.input);
+                let claimed = opened.claim(topic, id, &epoch, input, transactional);
+                let (claim, writer, watch) = claimed.await?;
+                Ok(Some(Started {
+                    claim,
+                    first,
+                    writer,
+                    watch,
+                }))
+            }
+            Ok(Plan::Complete { frames }) => {
+                opened.close().await;
+                eprintln!(
+                    "{id}: already complete: Kafka holds all {frames} frames and the end of the stream"
+                );
+                Ok(None)
+            }
+            Err(fault) => {
+                opened.close().await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn resume_plan(
+        &self,
+        lanes: &[TopicPartition],
+        previous: Option<Claim>,
+    ) -> anyhow::Result<Plan> {
+        let (kafka, source, lanes) = (self.kafka.clone(), Arc::clone(&self.source), lanes.to_vec());
+        blocking(move || {
+            let admin = Admin::connect(&kafka)?;
+            let last = tail::last_of(&kafka, &admin, &lanes, &source.source_id)?;
+            Ok(resume::plan(&source, previous.as_ref(), last)?)
+        })
+        .await
+    }
+
+    fn start_threads(
+        &self,
+        input: Box<dyn Input>,
+        first: FrameId,
+        pause: Pause,
+    ) -> anyhow::Result<(EncodedStream, Vec<Worker>)> {
+        let (giver, taker) = handover::<Captured>(self.source.overload, WAITING);
+        let name = format!("capture {}", first.source_id);
+        let (frames, mut workers) = encode::spawn(&first.source_id, &taker, self.source.encoding)?;
+        let capture = Capture {
+            input,
+            first,
+            end: self.source.count,
+            pacer: pacer(&self.source),
+            giver,
+            pause,
+            progress: Arc::clone(&self.progress),
+        };
+        workers.push(Worker::spawn(&name, move || capture.run())?);
+        Ok((frames, workers))
+    }
+
+    async fn publish(
+        &self,
+        messages: Messages,
+        frames: EncodedStream,
+        first: u64,
+        watch: &Watch,
+    ) -> anyhow::Result<Result<Ending, PublishError>> {
+        let kafka = self.kafka.clone();
+        let publisher = Publisher {
+            messages,
+            frames,
+            writer: blocking(move || Ok(Writer::new(&kafka)?)).await?,
+            progress: Arc::clone(&self.progress),
+            stop: self.stop.clone(),
+            next: first,
+        };
+        Ok(publisher.run(watch.taken_over()).await)
+    }
+
+    async fn finish(
+        &self,
+        result: Result<Ending, PublishError>,
+        start: Instant,
+        workers: Vec<Worker>,
+        watch: Watch,
+    ) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let mut joined = Ok(());
+        for worker in workers {
+            joined = joined.and(worker.join(JOIN_GRACE).await);
+        }
+        watch.close().await;
+        let ended = match &result {
+            Ok(Ending::Finished) => "finished",
+            Ok(_) => "stopped",
+            Err(_) => "failed",
+        };
+        eprintln!("{}", self.progress.summary(ended, start.elapsed()));
+        result?;
+        Ok(joined?)
+    }
+}
+
+/// Runs what blocks off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+fn open_input(source: &SourceConfig, pause: Pause) -> anyhow::Result<Box<dyn Input>> {
+    let input: Result<Box<dyn Input>, InputError> = match &source.input {
+        InputSpec::Pattern(spec) => Pattern::new(*spec).map(boxed),
+        InputSpec::Images {
+            folder,
+            fps,
+            at_end,
+        } => Images::open(folder, *fps, *at_end).map(boxed),
+        InputSpec::File { path, fps, at_end } => VideoFile::open(path, *fps, *at_end).map(boxed),
+        InputSpec::Live(spec) => Live::new(spec.clone(), passthrough(source), pause).map(boxed),
     };
     input.map_err(|fault| match fault {
         InputError::Unusable(why) => ConfigError(why).into(),
@@ -141,16 +275,31 @@ fn open_input(spec: &InputSpec, _pause: Pause) -> anyhow::Result<Box<dyn Input>>
     })
 }
 
-/// Makes the topic if need be, checks that it fits, and answers how many partitions it has.
-fn prepare_topic(kafka: &KafkaConfig, source: &SourceConfig) -> anyhow::Result<i32> {
+fn boxed(input: impl Input + 'static) -> Box<dyn Input> {
+    Box::new(input)
+}
+
+fn passthrough(source: &SourceConfig) -> Passthrough {
+    if source.encoding.takes_jpegs() {
+        Passthrough::Jpeg
+    } else {
+        Passthrough::Never
+    }
+}
+
+/// Makes the topic if need be, checks that it fits, and answers its partitions.
+fn prepare_topic(
+    kafka: &KafkaConfig,
+    source: &SourceConfig,
+) -> anyhow::Result<Vec<TopicPartition>> {
     let admin = Admin::connect(kafka)?;
     let topic = &source.topic;
-    let partitions = match source.placement.missing_topic {
-        MissingTopic::Create => admin.ensure_topic(&source.topic_spec())?.partitions,
-        MissingTopic::Fail => i32::try_from(admin.partitions(topic)?.len())?,
-    };
+    if source.placement.missing_topic == MissingTopic::Create {
+        admin.ensure_topic(&source.topic_spec())?;
+    }
+    let lanes = admin.partitions(topic)?;
     admin.check_record_limit(topic)?;
-    if source.placement.order == Order::Spread && partitions < 2 {
+    if source.placement.order == Order::Spread && lanes.len() < 2 {
         return Err(ConfigError(format!(
             "--spread needs a topic of at least 2 partitions, {topic} has 1: add some, or choose another topic"
         ))
@@ -159,25 +308,11 @@ fn prepare_topic(kafka: &KafkaConfig, source: &SourceConfig) -> anyhow::Result<i
     if let Some(wanted) = source
         .placement
         .partitions
-        .filter(|wanted| *wanted != partitions)
+        .filter(|wanted| *wanted as usize != lanes.len())
     {
-        tracing::warn!(%topic, partitions, wanted, "the topic exists already and stays as it is");
+        tracing::warn!(%topic, partitions = lanes.len(), wanted, "the topic exists already and stays as it is");
     }
-    Ok(partitions)
-}
-
-/// The claim and the first sequence to be sent.
-async fn claim(
-    kafka: &KafkaConfig,
-    source: &SourceConfig,
-) -> anyhow::Result<(Claim, u64, TransactionalWriter, Watch)> {
-    let (topic, id) = (&*source.topic, source.source_id.as_str());
-    let opened = epoch::open(kafka, topic, id, source.placement.replication).await?;
-    let transactional = source.delivery == Delivery::Resumable;
-    let (claim, writer, watch) = opened
-        .claim(topic, id, &Wanted::Next, String::new(), transactional)
-        .await?;
-    Ok((claim, 0, writer, watch))
+    Ok(lanes)
 }
 
 fn pacer(source: &SourceConfig) -> Option<Pacer> {

@@ -134,7 +134,8 @@ fn read_window(
                 }
                 control.release(lane, 1, record.memory_bytes());
                 let last = Last::of(&record, source_id);
-                if furthest.is_none_or(|furthest| last.is_some_and(|last| furthest.is_behind(&last)))
+                if furthest
+                    .is_none_or(|furthest| last.is_some_and(|last| furthest.is_behind(&last)))
                 {
                     furthest = last;
                 }
@@ -177,7 +178,9 @@ mod tests {
             offset: 0,
             timestamp_ms: 0,
             key: Some(out.key),
-            headers: headers.map(|(key, value)| (key.to_owned(), value.into())).collect(),
+            headers: headers
+                .map(|(key, value)| (key.to_owned(), value.into()))
+                .collect(),
             payload: out.payload,
         }
     }

@@ -111,7 +111,7 @@ fn a_batch_of_an_older_generation_is_refused_and_never_seen() {
     let mut second = join();
     wait_for_assignment(&mut second); // the group has a new generation now
 
-    let writer = TransactionalWriter::open(&config, &output).unwrap();
+    let mut writer = TransactionalWriter::open(&config, &output).unwrap();
     let lane = TopicPartition::new(input.as_str(), 0);
     let records: Vec<_> = (0..3)
         .map(|sequence| frame(&output, "a", sequence))
@@ -185,10 +185,10 @@ fn records_that_retention_removed_become_a_gap_and_the_rest_is_processed() {
 fn a_newer_transactional_writer_fences_the_older_one() {
     let config = KafkaConfig::new(shared()).unwrap();
     let id = topic(shared(), 1);
-    let older = TransactionalWriter::open(&config, &id).unwrap();
+    let mut older = TransactionalWriter::open(&config, &id).unwrap();
     let record = |sequence| [frame(&id, "a", sequence)];
     older.commit(&record(0), None).unwrap();
-    let newer = TransactionalWriter::open(&config, &id).unwrap();
+    let mut newer = TransactionalWriter::open(&config, &id).unwrap();
     assert!(older.commit(&record(1), None).is_err());
     newer.commit(&record(2), None).unwrap();
     let seen = ids_of(&read_committed(shared(), &id));

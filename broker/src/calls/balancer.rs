@@ -6,11 +6,13 @@
 use super::replica::{Replica, ReplicaId};
 use pipeline::ordering::LaneId;
 use processor_proto::v1::processor_client::ProcessorClient;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
+
+type Ticket = u64;
 
 /// Replicas and the calls that wait for one.
 #[derive(Debug, Default)]
@@ -22,8 +24,10 @@ pub struct Balancer {
 struct State {
     replicas: BTreeMap<ReplicaId, Replica>,
     next_id: ReplicaId,
-    retries: VecDeque<Waiter>,
-    lanes: BTreeMap<LaneId, VecDeque<Waiter>>,
+    next_ticket: Ticket,
+    /// In the order of their tickets, which is that of their arrival.
+    retries: BTreeMap<Ticket, Waiter>,
+    lanes: BTreeMap<LaneId, BTreeMap<Ticket, Waiter>>,
     /// The lane that is served next.
     turn: LaneId,
 }
@@ -51,18 +55,36 @@ impl Drop for Place {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Queue {
+    Retries,
+    Lane(LaneId),
+}
+
+/// Takes a call that gives up waiting (its lane has gone) out of its queue.
+struct LeaveQueue<'a> {
+    balancer: &'a Balancer,
+    queue: Queue,
+    ticket: Ticket,
+}
+
+impl Drop for LeaveQueue<'_> {
+    fn drop(&mut self) {
+        self.balancer.state().queue(self.queue).remove(&self.ticket);
+    }
+}
+
 impl Balancer {
     /// Waits for a place. `avoid` names the replica whose call for this frame failed just before.
     pub async fn place(self: &Arc<Self>, lane: LaneId, avoid: Option<ReplicaId>) -> Place {
         let (place, wait) = oneshot::channel();
-        let waiter = Waiter { avoid, place };
-        {
-            let mut state = self.state();
-            match avoid {
-                Some(_) => state.retries.push_back(waiter),
-                None => state.lanes.entry(lane).or_default().push_back(waiter),
-            }
-        }
+        let queue = avoid.map_or(Queue::Lane(lane), |_| Queue::Retries);
+        let ticket = self.state().enqueue(queue, Waiter { avoid, place });
+        let _leave = LeaveQueue {
+            balancer: self,
+            queue,
+            ticket,
+        };
         self.serve();
         wait.await
             .expect("waiters are only removed to be served, and the balancer outlives its calls")
@@ -159,19 +181,35 @@ impl Balancer {
 }
 
 impl State {
+    fn queue(&mut self, queue: Queue) -> &mut BTreeMap<Ticket, Waiter> {
+        match queue {
+            Queue::Retries => &mut self.retries,
+            Queue::Lane(lane) => self.lanes.entry(lane).or_default(),
+        }
+    }
+
+    fn enqueue(&mut self, queue: Queue, waiter: Waiter) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.queue(queue).insert(ticket, waiter);
+        ticket
+    }
+
     /// The first waiter that a replica has room for, and the replica.
     fn next_match(&mut self, now: Instant) -> Option<(Waiter, ReplicaId)> {
-        for at in 0..self.retries.len() {
-            if let Some(id) = self.choose(self.retries[at].avoid, now) {
-                return self.retries.remove(at).map(|waiter| (waiter, id));
-            }
+        let retry = self
+            .retries
+            .iter()
+            .find_map(|(ticket, waiter)| Some((*ticket, self.choose(waiter.avoid, now)?)));
+        if let Some((ticket, id)) = retry {
+            return self.retries.remove(&ticket).map(|waiter| (waiter, id));
         }
         self.lanes.retain(|_, waiters| !waiters.is_empty());
         let id = self.choose(None, now)?;
         let after = self.lanes.range(self.turn..).next();
         let lane = *after.or_else(|| self.lanes.iter().next())?.0;
         self.turn = lane + 1;
-        let waiter = self.lanes.get_mut(&lane)?.pop_front()?;
+        let (_, waiter) = self.lanes.get_mut(&lane)?.pop_first()?;
         Some((waiter, id))
     }
 

@@ -122,6 +122,7 @@ impl Caller {
         let mut attempts = 0;
         let mut failed_at: Option<ReplicaId> = None;
         let mut isolation = None;
+        let mut busy_since: Option<Instant> = None;
         loop {
             progress.set(Phase::WaitingForReplica);
             let place = self.balancer.place(lane, failed_at).await;
@@ -146,10 +147,21 @@ impl Caller {
             };
             failed_at = Some(place.replica);
             drop(place);
-            if let Failure::Busy | Failure::NotSent(_) = failure {
-                pause(BUSY_PAUSE).await;
-                continue;
+            match failure {
+                Failure::NotSent(_) => {
+                    pause(BUSY_PAUSE).await;
+                    continue;
+                }
+                Failure::Busy(_) => {
+                    let time = busy_since.get_or_insert(start).elapsed();
+                    if time < self.limits.deadline {
+                        pause(BUSY_PAUSE.max(time / 4)).await;
+                        continue;
+                    }
+                }
+                _ => {}
             }
+            busy_since = None;
             attempts = attempt;
             let (status, error) = self.describe(&failure);
             if attempts >= self.limits.attempts || matches!(failure, Failure::Refused(_)) {
@@ -202,7 +214,7 @@ impl Caller {
     fn account(&self, place: &Place, result: &Result<ProcessResponse, Failure>, call: Duration) {
         let outcome = match result {
             Ok(_) => "ok",
-            Err(Failure::Busy) => "busy",
+            Err(Failure::Busy(_)) => "busy",
             Err(Failure::NotSent(_)) => "unreachable",
             Err(Failure::Refused(_)) => "refused",
             Err(Failure::Crashed(_)) => "crashed",
@@ -216,7 +228,7 @@ impl Caller {
         self.balancer.change(place.replica, |replica| match result {
             // A refusal is an answer: the replica works.
             Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
-            Err(Failure::Busy) => replica.is_busy(),
+            Err(Failure::Busy(_)) => replica.is_busy(),
             Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
             Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
         });
@@ -228,10 +240,11 @@ impl Caller {
                 let deadline = humantime::format_duration(self.limits.deadline);
                 (Status::Timeout, format!("no answer within {deadline}"))
             }
-            Failure::Refused(text) | Failure::Crashed(text) | Failure::Failed(text) => {
-                (Status::Error, text.clone())
-            }
-            Failure::Busy | Failure::NotSent(_) => (Status::Error, "not sent".to_owned()),
+            Failure::Refused(text)
+            | Failure::Crashed(text)
+            | Failure::Failed(text)
+            | Failure::NotSent(text)
+            | Failure::Busy(text) => (Status::Error, text.clone()),
         }
     }
 }

@@ -4,8 +4,9 @@ use tonic::{Code, Status};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The replica takes no more at present. Not the frame's fault: tried again, not counted.
-    Busy,
+    /// The replica takes no more at present. Not the frame's fault: tried again, not counted, unless it goes on for a
+    /// whole deadline (some servers answer so to a frame that is larger than they take).
+    Busy(String),
     /// The call never left: the replica cannot be reached. Tried again elsewhere, not counted.
     NotSent(String),
     /// This frame can never be processed. Not tried again.
@@ -22,7 +23,7 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let text = format!("{}: {}", status.code().description(), status.message());
         match status.code() {
-            Code::ResourceExhausted => Self::Busy,
+            Code::ResourceExhausted => Self::Busy(text),
             Code::InvalidArgument => Self::Refused(status.message().to_owned()),
             Code::DeadlineExceeded | Code::Cancelled => Self::TimedOut,
             Code::Unavailable if never_sent(&status) => Self::NotSent(text),

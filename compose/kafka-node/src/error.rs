@@ -43,6 +43,13 @@ pub enum Error {
         expected: &'static str,
     },
 
+    /// A topic could not be made.
+    #[error("making the topic {name}: {source}")]
+    Topic {
+        name: String,
+        source: std::io::Error,
+    },
+
     /// A command or a file failed.
     #[error("{what}: {source}")]
     Io {

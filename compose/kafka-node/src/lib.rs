@@ -17,7 +17,9 @@ mod ports;
 mod probe;
 mod settings;
 mod skipped;
+mod topic;
 mod wait;
+mod wire;
 
 use std::path::Path;
 

@@ -3,34 +3,24 @@
 //! A TCP connection alone proves nothing (Docker's proxy accepts before Kafka listens), and a node answers requests
 //! only once it has joined its quorum and is unfenced.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::time::Duration;
 
 use crate::Error;
 use crate::wait;
+use crate::wire::{self, Api};
 
-/// ApiVersions, version 0: `size, api key 18, version 0, correlation id, client id`, all big-endian.
-const CORRELATION_ID: i32 = 0x0f7a_3e01;
-const CLIENT_ID: &str = "framelane-probe";
-/// Kafka 4.3 answers with about 400 bytes; anything far larger is not Kafka.
-const ANSWER_LIMIT_BYTES: usize = 64 * 1024;
-/// Size of `correlation id, error code, number of entries`.
-const ANSWER_HEAD_BYTES: usize = 10;
+const API_VERSIONS: Api = Api {
+    key: 18,
+    version: 0,
+};
 
 /// Asks one `host:port` once; `limit` bounds each step (connecting, writing, reading).
 ///
 /// # Errors
 /// The reason why this is not a Kafka that serves clients now.
 pub fn probe(address: &str, limit: Duration) -> io::Result<()> {
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    for socket in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&socket, limit).and_then(|stream| ask(stream, limit)) {
-            Ok(()) => return Ok(()),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    check(&wire::ask(address, API_VERSIONS, &[], limit)?)
 }
 
 /// Asks every address of a bootstrap list in turn until one answers.
@@ -55,58 +45,26 @@ pub fn wait_for_any(bootstrap_servers: &str, limit: Duration) -> Result<(), Erro
     })
 }
 
-fn ask(mut stream: TcpStream, limit: Duration) -> io::Result<()> {
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
-    stream.write_all(&request())?;
-    let mut size = [0; 4];
-    stream.read_exact(&mut size)?;
-    let size = usize::try_from(i32::from_be_bytes(size)).unwrap_or(usize::MAX);
-    if !(ANSWER_HEAD_BYTES..=ANSWER_LIMIT_BYTES).contains(&size) {
-        return Err(not_kafka());
-    }
-    let mut head = [0; ANSWER_HEAD_BYTES];
-    stream.read_exact(&mut head)?;
-    check(head)
-}
-
-fn request() -> Vec<u8> {
-    let client_id_bytes = i16::try_from(CLIENT_ID.len()).expect("a constant of 15 bytes");
-    let mut body = Vec::new();
-    body.extend(18_i16.to_be_bytes());
-    body.extend(0_i16.to_be_bytes());
-    body.extend(CORRELATION_ID.to_be_bytes());
-    body.extend(client_id_bytes.to_be_bytes());
-    body.extend(CLIENT_ID.as_bytes());
-    let size = i32::try_from(body.len()).expect("a few tens of bytes");
-    [&size.to_be_bytes()[..], &body].concat()
-}
-
-fn check(head: [u8; ANSWER_HEAD_BYTES]) -> io::Result<()> {
-    let [c0, c1, c2, c3, e0, e1, n0, n1, n2, n3] = head;
-    let error_code = i16::from_be_bytes([e0, e1]);
-    if i32::from_be_bytes([c0, c1, c2, c3]) != CORRELATION_ID
-        || i32::from_be_bytes([n0, n1, n2, n3]) <= 0
-    {
-        return Err(not_kafka());
-    }
-    match error_code {
-        0 => Ok(()),
-        code => Err(io::Error::other(format!(
+/// The answer: an error code and the number of APIs, which follow.
+fn check(answer: &[u8]) -> io::Result<()> {
+    let Some(&[e0, e1, n0, n1, n2, n3]) = answer.first_chunk() else {
+        return Err(wire::not_kafka());
+    };
+    match (
+        i16::from_be_bytes([e0, e1]),
+        i32::from_be_bytes([n0, n1, n2, n3]),
+    ) {
+        (0, 1..) => Ok(()),
+        (0, _) => Err(wire::not_kafka()),
+        (code, _) => Err(io::Error::other(format!(
             "Kafka answers with error code {code}"
         ))),
     }
 }
 
-fn not_kafka() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "something answers, but it does not speak Kafka (or expects TLS)",
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 
@@ -117,20 +75,11 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut received = [0; 29];
+            let mut received = [0; 23];
             stream.read_exact(&mut received).unwrap();
             stream.write_all(answer).unwrap();
         });
         address
-    }
-
-    #[test]
-    fn the_request_is_as_the_protocol_writes_it() {
-        let bytes = request();
-        assert_eq!(bytes[..4], [0, 0, 0, 25]);
-        assert_eq!(bytes[4..8], [0, 18, 0, 0]);
-        assert_eq!(bytes[12..14], [0, 15]);
-        assert_eq!(&bytes[14..], CLIENT_ID.as_bytes());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! (`KAFKA_*` variables). The root's `compose.yaml` says the same for people; a test compares them.
 
 /// The largest record, bytes: 8 MiB, the same limit as the clients' and the topics'.
-const MESSAGE_MAX_BYTES: &str = "8388608";
+pub const MESSAGE_MAX_BYTES: &str = "8388608";
 
 /// A listener of a node: its name, where it listens, and where it says that it does.
 pub struct Listener {

@@ -70,8 +70,15 @@ fn a_node_from_docker_survives_faults() {
 }
 
 #[test]
-fn a_given_kafka_is_found_but_never_harmed() {
+fn a_given_kafka_is_found_and_used_but_never_harmed() {
     let Some(kafka) = start(Way::Any) else { return };
+    kafka.create_topic("frames").unwrap();
+    kafka.create_topic("frames").unwrap();
+    let refusal = kafka.create_topic("not a name").unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("making the topic not a name: error code 17: "),
+        "{refusal}"
+    );
     let bootstrap_servers = format!("127.0.0.1:1, {}", kafka.bootstrap_servers());
     let options = Options {
         bootstrap_servers: Some(bootstrap_servers),

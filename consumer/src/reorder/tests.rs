@@ -42,15 +42,25 @@ impl Harness {
         self.given_up.extend(released.given_up);
     }
 
-    fn insert(&mut self, span: &Span, at_ms: u64) {
+    /// At this time, with everything read.
+    fn at(&mut self, at_ms: u64) -> Instant {
         let now = self.start + Duration::from_millis(at_ms);
+        self.window.set_reading(ReadingState {
+            partitions: 1,
+            caught_up: Some(now),
+        });
+        now
+    }
+
+    fn insert(&mut self, span: &Span, at_ms: u64) {
+        let now = self.at(at_ms);
         let item = (span.epoch, span.first);
         let released = self.window.insert(span, item, now);
         self.keep(released);
     }
 
     fn expire(&mut self, at_ms: u64) {
-        let now = self.start + Duration::from_millis(at_ms);
+        let now = self.at(at_ms);
         let released = self.window.expire(now);
         self.keep(released);
     }
@@ -94,6 +104,24 @@ fn a_number_is_given_up_when_too_many_wait_for_it() {
     h.insert(&frame(10), 0);
     assert_eq!(h.out.len(), 10);
     assert_eq!(h.given_up.len(), 1);
+}
+
+#[test]
+fn while_a_partition_is_still_being_read_time_does_not_count() {
+    let mut h = Harness::new(BOUNDS);
+    h.insert(&frame(0), 0);
+    h.insert(&frame(2), 1);
+    h.window.set_reading(ReadingState {
+        partitions: 2,
+        caught_up: Some(h.start),
+    });
+    let late = h.start + Duration::from_secs(60);
+    let released = h.window.expire(late);
+    h.keep(released);
+    assert_eq!(h.out.len(), 1);
+    h.insert(&frame(1), 60_000);
+    assert_eq!(h.out.len(), 3);
+    assert!(h.given_up.is_empty());
 }
 
 #[test]

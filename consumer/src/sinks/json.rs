@@ -113,9 +113,11 @@ impl<'a> Line<'a> {
             partition: delivery.tp.partition,
             offset: delivery.offset,
             says: match &delivery.content {
-                Content::Message(Kind::Frame(frame)) => Says::Frame(FrameLine::of(frame)),
-                Content::Message(Kind::End(end)) => Says::End(EndLine::of(end)),
-                Content::Message(Kind::Gap(gap)) => Says::Gap(GapLine::of(gap)),
+                Content::Message(message) => match &**message {
+                    Kind::Frame(frame) => Says::Frame(FrameLine::of(frame)),
+                    Kind::End(end) => Says::End(EndLine::of(end)),
+                    Kind::Gap(gap) => Says::Gap(GapLine::of(gap)),
+                },
                 Content::Undecodable(error) => Says::Undecodable { error },
             },
         }

@@ -7,19 +7,12 @@
 //! A revocation is an event too: the feed thread waits for its `done`, so that the service can commit what it has
 //! before the partition moves. Events of a lane carry its id, which is new at every assignment.
 
-use super::gate::Gate;
-use super::intake::Intake;
+use super::reader::{Reader, Shared, Subscription};
 use super::start::{Group, REQUEST_TIMEOUT, StartPolicy};
 use super::{GroupStamp, Incoming, KafkaConfig, KafkaFault, LaneBounds, TopicPartition};
-use rdkafka::client::ClientContext;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -112,26 +105,6 @@ pub struct FeedControl {
     shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
-    /// None is the end of the stream: the sender itself lives as long as the last control handle.
-    pub events: mpsc::Sender<Option<FeedEvent>>,
-    pub gate: Gate,
-    start: StartPolicy,
-    group: Group,
-    consumer: OnceLock<Weak<BaseConsumer<FeedContext>>>,
-    intakes: Mutex<HashMap<TopicPartition, (Lane, JoinHandle<()>)>>,
-    next_lane: AtomicU64,
-    closing: AtomicBool,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("gate", &self.gate)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Feed {
     /// Joins a group and reads this member's share of the topics. A name that begins with `^` is a regular expression.
     pub fn subscribe(
@@ -146,13 +119,8 @@ impl Feed {
             Membership::Dynamic => None,
         };
         let client = config.group_consumer(&member.group, instance, member.session_timeout);
-        let topics = topics.to_vec();
-        Self::open(&client, start, bounds, Group::Member, move |consumer, _| {
-            let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-            consumer
-                .subscribe(&names)
-                .map_err(KafkaFault::request(format!("subscribing to {names:?}")))
-        })
+        let subscription = Subscription::Topics(topics.to_vec());
+        Self::open(client, subscription, start, bounds)
     }
 
     /// Reads fixed partitions without a group: nothing is ever committed and nobody is disturbed.
@@ -168,66 +136,26 @@ impl Feed {
             "group.id",
             format!("framelane-reader-{:016x}", rand::random::<u64>()),
         );
-        let partitions = partitions.to_vec();
-        Self::open(
-            &client,
-            start,
-            bounds,
-            Group::None,
-            move |consumer, context| {
-                let mut list = TopicPartitionList::new();
-                for lane in &partitions {
-                    list.add_partition(&lane.topic, lane.partition);
-                }
-                context.assigned(consumer, &mut list)
-            },
-        )
+        let subscription = Subscription::Partitions(partitions.to_vec());
+        Self::open(client, subscription, start, bounds)
     }
 
     fn open(
-        client: &rdkafka::ClientConfig,
+        client: ClientConfig,
+        subscription: Subscription,
         start: StartPolicy,
         bounds: LaneBounds,
-        group: Group,
-        begin: impl FnOnce(&BaseConsumer<FeedContext>, &FeedContext) -> Result<(), KafkaFault>
-        + Send
-        + 'static,
     ) -> Result<Self, KafkaFault> {
         let (sender, events) = mpsc::channel(EVENT_QUEUE.max(2 * bounds.lane_records));
-        let shared = Arc::new(Shared {
-            events: sender,
-            gate: Gate::new(bounds),
-            start,
-            group,
-            consumer: OnceLock::new(),
-            intakes: Mutex::default(),
-            next_lane: AtomicU64::new(1),
-            closing: AtomicBool::new(false),
-        });
-        let context = FeedContext {
-            shared: Arc::clone(&shared),
+        let group = match subscription {
+            Subscription::Topics(_) => Group::Member,
+            Subscription::Partitions(_) => Group::None,
         };
-        let consumer = BaseConsumer::from_config_and_context(client, context)
-            .map(Arc::new)
-            .map_err(KafkaFault::request("creating a consumer"))?;
-        shared.consumer.get_or_init(|| Arc::downgrade(&consumer));
-        let control = FeedControl { shared };
-        let thread = std::thread::Builder::new()
-            .name("feed".to_owned())
-            .spawn({
-                let control = control.clone();
-                move || {
-                    let _end = EndOfEvents(Arc::clone(&control.shared));
-                    match begin(&consumer, consumer.context()) {
-                        Ok(()) => control.run(consumer),
-                        Err(fault) => control.fail(fault),
-                    }
-                }
-            })
-            .expect("the process may start a thread");
+        let shared = Arc::new(Shared::new(sender, bounds, start, group));
+        let thread = Reader::open(client, subscription, Arc::clone(&shared))?.spawn();
         Ok(Self {
             events,
-            control,
+            control: FeedControl { shared },
             thread: Some(thread),
         })
     }
@@ -271,20 +199,24 @@ impl FeedControl {
 
     /// Ends the feed: all lanes are revoked (with an event each service must answer), then the stream ends.
     pub fn close(&self) {
-        self.shared.closing.store(true, Ordering::Relaxed);
+        self.shared.close();
     }
 
-    /// Who this member is in the group's present generation; None without a group or after the end.
+    /// More memory is held by a lane's records than when they were read.
+    pub fn hold(&self, lane: u64, bytes: usize) {
+        self.shared.gate.hold(lane, bytes);
+    }
+
+    /// Who this member is in the group's present generation. None if it is no member now, or no longer the one that the
+    /// lanes were assigned to.
     pub fn group_stamp(&self) -> Option<GroupStamp> {
-        self.consumer()?.group_metadata().map(GroupStamp)
+        self.shared.group_stamp()
     }
 
     /// Commits the offsets of the next records to read. Blocks until Kafka has answered.
     pub fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), KafkaFault> {
-        let Some(consumer) = self.consumer() else {
-            return Ok(());
-        };
-        consumer
+        self.shared
+            .consumer()?
             .commit(&offset_list(offsets), CommitMode::Sync)
             .map_err(KafkaFault::request("committing offsets"))
     }
@@ -295,10 +227,9 @@ impl FeedControl {
         for lane in lanes {
             list.add_partition(&lane.topic, lane.partition);
         }
-        let Some(consumer) = self.consumer() else {
-            return Ok(vec![None; lanes.len()]);
-        };
-        let committed = consumer
+        let committed = self
+            .shared
+            .consumer()?
             .committed_offsets(list, REQUEST_TIMEOUT)
             .map_err(KafkaFault::request("reading committed offsets"))?;
         let offset_of = |lane: &TopicPartition| match committed
@@ -313,196 +244,11 @@ impl FeedControl {
 
     /// The offset after the newest record, as far as the client knows without asking: for lag displays.
     pub fn end_offset(&self, lane: &TopicPartition) -> Option<i64> {
-        let consumer = self.consumer()?;
+        let consumer = self.shared.consumer().ok()?;
         consumer
             .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
             .ok()
             .map(|(_, high)| high)
-    }
-
-    fn consumer(&self) -> Option<Arc<BaseConsumer<FeedContext>>> {
-        self.shared.consumer.get()?.upgrade()
-    }
-
-    /// The feed thread: serves rebalances and errors until closed, then leaves in order.
-    fn run(&self, consumer: Arc<BaseConsumer<FeedContext>>) {
-        const POLL: Duration = Duration::from_millis(50);
-        while !self.shared.closing.load(Ordering::Relaxed) && !self.shared.events.is_closed() {
-            match consumer.poll(POLL) {
-                None | Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(cause)) => self.report(cause),
-            }
-        }
-        match self.shared.group {
-            Group::Member => {
-                if let Err(cause) = consumer.close_queue() {
-                    tracing::warn!(%cause, "leaving the consumer group failed");
-                } else {
-                    while !consumer.closed() {
-                        consumer.poll(POLL);
-                    }
-                }
-            }
-            Group::None => consumer.context().revoked_all(),
-        }
-    }
-
-    fn fail(&self, fault: KafkaFault) {
-        self.shared.send(FeedEvent::Failed(fault));
-    }
-
-    fn report(&self, cause: KafkaError) {
-        let fatal = matches!(cause, KafkaError::MessageConsumptionFatal(_))
-            || matches!(
-                cause.rdkafka_error_code(),
-                Some(
-                    RDKafkaErrorCode::FencedInstanceId
-                        | RDKafkaErrorCode::TopicAuthorizationFailed
-                        | RDKafkaErrorCode::GroupAuthorizationFailed
-                        | RDKafkaErrorCode::InconsistentGroupProtocol
-                )
-            );
-        if fatal {
-            self.fail(KafkaFault::request("reading as a member of the group")(
-                cause,
-            ));
-        } else {
-            tracing::warn!(%cause, "Kafka reports a problem; going on");
-        }
-    }
-}
-
-/// Ends the stream however the feed thread ends, by a panic too.
-struct EndOfEvents(Arc<Shared>);
-
-impl Drop for EndOfEvents {
-    fn drop(&mut self) {
-        // An error means that nobody listens.
-        let _ = self.0.events.blocking_send(None);
-    }
-}
-
-impl Shared {
-    /// Hands an event to the service; false if nobody listens any more.
-    pub(super) fn send(&self, event: FeedEvent) -> bool {
-        self.events.blocking_send(Some(event)).is_ok()
-    }
-
-    fn intakes(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, (Lane, JoinHandle<()>)>> {
-        self.intakes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Turns librdkafka's callbacks into events.
-pub(super) struct FeedContext {
-    shared: Arc<Shared>,
-}
-
-impl ClientContext for FeedContext {
-    fn error(&self, cause: KafkaError, reason: &str) {
-        tracing::warn!(%cause, reason, "Kafka connection");
-    }
-}
-
-impl ConsumerContext for FeedContext {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        kind: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if let Err(fault) = self.assigned(consumer, partitions) {
-                self.shared.send(FeedEvent::Failed(fault));
-            }
-            return;
-        }
-        let lanes: Vec<_> = partitions
-            .elements()
-            .iter()
-            .map(|e| TopicPartition::new(e.topic(), e.partition()))
-            .collect();
-        self.revoked(&lanes, consumer.assignment_lost());
-        if let Err(cause) = consumer.incremental_unassign(partitions) {
-            tracing::warn!(%cause, "giving partitions back failed");
-        }
-    }
-}
-
-impl FeedContext {
-    /// Starts an intake for each partition, then lets librdkafka fetch: no record can slip into another queue.
-    fn assigned(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &mut TopicPartitionList,
-    ) -> Result<(), KafkaFault> {
-        let shared = &self.shared;
-        shared.start.resolve(consumer, partitions, shared.group)?;
-        let Some(owned) = shared.consumer.get().and_then(Weak::upgrade) else {
-            return Ok(()); // closing
-        };
-        for element in partitions.elements() {
-            let tp = TopicPartition::new(element.topic(), element.partition());
-            let start = element.offset().to_raw().unwrap_or(0);
-            let queue = owned
-                .split_partition_queue(&tp.topic, tp.partition)
-                .ok_or_else(|| KafkaFault::NoTopic(tp.to_string()))?;
-            let lane = Lane {
-                id: shared.next_lane.fetch_add(1, Ordering::Relaxed),
-                tp: tp.clone(),
-                start,
-            };
-            shared.gate.open(lane.id);
-            shared.send(FeedEvent::Assigned(lane.clone()));
-            let intake = Intake {
-                lane: lane.clone(),
-                position: start,
-                queue,
-                consumer: Arc::clone(&owned),
-                shared: Arc::clone(shared),
-            };
-            let thread = intake.spawn().expect("the process may start a thread");
-            shared.intakes().insert(tp, (lane, thread));
-        }
-        consumer
-            .incremental_assign(partitions)
-            .map_err(KafkaFault::request("taking over partitions"))
-    }
-
-    fn revoked_all(&self) {
-        let all: Vec<_> = self.shared.intakes().keys().cloned().collect();
-        self.revoked(&all, false);
-    }
-
-    /// Stops the intakes, lets the service finish, and only then returns (and lets the partitions move).
-    fn revoked(&self, partitions: &[TopicPartition], lost: bool) {
-        let stopped: Vec<_> = {
-            let mut intakes = self.shared.intakes();
-            partitions
-                .iter()
-                .filter_map(|tp| intakes.remove(tp))
-                .collect()
-        };
-        for (lane, _) in &stopped {
-            self.shared.gate.close(lane.id);
-        }
-        let (done, is_done) = oneshot::channel();
-        let event = FeedEvent::Revoked {
-            lanes: stopped.iter().map(|(lane, _)| lane.id).collect(),
-            lost,
-            done,
-        };
-        if self.shared.send(event) {
-            let _ = is_done.blocking_recv(); // an error means the service has ended: nothing to wait for
-        }
-        for (lane, thread) in stopped {
-            // Two threads on one partition's queue would each get a part of it.
-            if thread.join().is_err() {
-                tracing::error!(lane = %lane.tp, "the intake thread panicked");
-            }
-        }
     }
 }
 

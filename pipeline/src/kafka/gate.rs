@@ -101,6 +101,14 @@ impl Gate {
         }
     }
 
+    pub(super) fn hold(&self, lane: u64, bytes: usize) {
+        let mut state = self.state();
+        if let Some(held) = state.lanes.get_mut(&lane) {
+            held.bytes += bytes;
+            state.total_bytes += bytes;
+        }
+    }
+
     pub(super) fn release(&self, lane: u64, records: usize, bytes: usize) {
         let mut state = self.state();
         if let Some(held) = state.lanes.get_mut(&lane) {

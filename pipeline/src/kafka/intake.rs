@@ -1,12 +1,10 @@
 //! One thread per partition: waits for room, takes the next record, hands it on.
 
 use super::error::is_passing;
-use super::feed::{FeedContext, FeedEvent, Lane, Shared};
+use super::feed::{FeedEvent, Lane};
 use super::gate::Room;
-use super::start::{Position, resolve_position};
+use super::reader::{FeedContext, Shared};
 use super::{Incoming, KafkaFault};
-use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::sync::Arc;
@@ -21,7 +19,6 @@ pub(super) struct Intake {
     /// The next offset to be read, at least.
     pub position: i64,
     pub queue: PartitionQueue<FeedContext>,
-    pub consumer: Arc<rdkafka::consumer::BaseConsumer<FeedContext>>,
     pub shared: Arc<Shared>,
 }
 
@@ -54,8 +51,8 @@ impl Intake {
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     FeedEvent::ReachedEnd { lane: self.lane.id }
                 }
-                Some(Err(cause)) => match self.recover(cause) {
-                    Some(event) => event,
+                Some(Err(cause)) => match self.consequence(cause) {
+                    Some(fault) => FeedEvent::Failed(fault),
                     None => continue,
                 },
             };
@@ -65,47 +62,20 @@ impl Intake {
         }
     }
 
-    /// Retention may have removed records that were not read yet: say so and go on behind them.
-    fn recover(&mut self, cause: KafkaError) -> Option<FeedEvent> {
-        let lane = &self.lane.tp;
+    /// The fault, unless the error passes or is mended elsewhere.
+    fn consequence(&self, cause: KafkaError) -> Option<KafkaFault> {
+        let lane = self.lane.tp.clone();
         match cause.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {}
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.shared
+                    .report_overtaken(self.lane.clone(), self.position);
+                None
+            }
             Some(code) if is_passing(code) => {
                 tracing::warn!(%lane, %cause, "reading is interrupted; trying again");
-                return None;
+                None
             }
-            _ => {
-                let lane = lane.clone();
-                return Some(FeedEvent::Failed(KafkaFault::Read { lane, cause }));
-            }
-        }
-        let resumed = resolve_position(&*self.consumer, lane, Position::Earliest).and_then(|low| {
-            let mut list = rdkafka::TopicPartitionList::new();
-            list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(low))
-                .and_then(|()| self.consumer.incremental_unassign(&list))
-                .and_then(|()| self.consumer.incremental_assign(&list))
-                .map(|()| low)
-                .map_err(KafkaFault::request(format!(
-                    "going on in {lane} at offset {low}"
-                )))
-        });
-        match resumed {
-            Ok(low) if low > self.position => {
-                let from = std::mem::replace(&mut self.position, low);
-                self.shared.gate.take(self.lane.id, 0); // the gap takes a slot like a record
-                Some(FeedEvent::Expired {
-                    lane: self.lane.id,
-                    from,
-                    to: low,
-                })
-            }
-            // The position lies beyond the end: the topic was emptied or made anew under the group's feet.
-            Ok(low) => Some(FeedEvent::Failed(KafkaFault::Unfit(format!(
-                "{lane} has no offset {}, only from {low} on: was the topic deleted and made anew? Use another --group \
-                 or reset this one's offsets",
-                self.position
-            )))),
-            Err(fault) => Some(FeedEvent::Failed(fault)),
+            _ => Some(KafkaFault::Read { lane, cause }),
         }
     }
 }

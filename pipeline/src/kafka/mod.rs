@@ -15,6 +15,8 @@ mod feed;
 mod gate;
 mod intake;
 mod lookup;
+mod member_id;
+mod reader;
 mod record;
 mod start;
 mod transaction;

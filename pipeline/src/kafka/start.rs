@@ -101,6 +101,7 @@ impl StartPolicy {
     }
 }
 
+/// Whether there are committed offsets to go on from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Group {
     Member,

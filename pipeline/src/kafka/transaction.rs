@@ -38,10 +38,20 @@ pub enum TransactionFault {
     Unknown(KafkaFault),
 }
 
+/// librdkafka waits at least about this long before it sends a request again (`retry.backoff.ms` less its jitter).
+const SHORTEST_RESEND: Duration = Duration::from_millis(75);
+
 /// A transactional producer. Every call blocks: it belongs to a thread of its own.
+///
+/// A request to end a transaction that was sent twice may arrive twice, the second time in the middle of the next
+/// transaction (the client speaks the protocol without an epoch per transaction). So whenever the end may have been
+/// sent again, the producer is replaced first: its successor's epoch makes Kafka refuse the stray request.
 #[derive(Debug)]
 pub struct TransactionalWriter {
+    config: KafkaConfig,
+    id: String,
     writer: Writer,
+    is_disturbed: bool,
 }
 
 impl TransactionalWriter {
@@ -63,17 +73,25 @@ impl TransactionalWriter {
         let doing = format!("opening transactions as {id:?}");
         retry(|| writer.native().init_transactions(CALL_TIMEOUT))
             .map_err(KafkaFault::request(doing))?;
-        Ok(Self { writer })
+        Ok(Self {
+            config: config.clone(),
+            id: id.to_owned(),
+            writer,
+            is_disturbed: false,
+        })
     }
 
     /// Writes all records and commits the offsets consumed for them, in one transaction.
     pub fn commit<'a>(
-        &self,
+        &mut self,
         records: impl IntoIterator<Item = &'a Outgoing>,
         consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
     ) -> Result<(), TransactionFault> {
-        let producer = self.writer.native();
-        producer
+        if self.is_disturbed {
+            *self = Self::open(&self.config, &self.id).map_err(TransactionFault::Unknown)?;
+        }
+        self.writer
+            .native()
             .begin_transaction()
             .map_err(KafkaFault::request("beginning a transaction"))
             .map_err(TransactionFault::Unknown)?;
@@ -82,6 +100,7 @@ impl TransactionalWriter {
         }
         if let Some((offsets, stamp)) = consumed {
             let offsets = offset_list(offsets);
+            let producer = self.writer.native();
             let sent =
                 retry(|| producer.send_offsets_to_transaction(&offsets, &stamp.0, CALL_TIMEOUT));
             if let Err(cause) = sent {
@@ -89,7 +108,10 @@ impl TransactionalWriter {
                 return Err(self.abort(fault));
             }
         }
-        retry(|| producer.commit_transaction(CALL_TIMEOUT)).map_err(|cause| {
+        let start = Instant::now();
+        let committed = retry(|| self.writer.native().commit_transaction(CALL_TIMEOUT));
+        self.is_disturbed = start.elapsed() >= SHORTEST_RESEND;
+        committed.map_err(|cause| {
             let definite = matches!(&cause, KafkaError::Transaction(e) if e.txn_requires_abort());
             let fault = KafkaFault::request("committing the transaction")(cause);
             if definite {
@@ -111,8 +133,11 @@ impl TransactionalWriter {
             .try_for_each(|receipt| receipt.wait().map(drop))
     }
 
-    fn abort(&self, why: KafkaFault) -> TransactionFault {
-        match retry(|| self.writer.native().abort_transaction(CALL_TIMEOUT)) {
+    fn abort(&mut self, why: KafkaFault) -> TransactionFault {
+        let start = Instant::now();
+        let aborted = retry(|| self.writer.native().abort_transaction(CALL_TIMEOUT));
+        self.is_disturbed |= start.elapsed() >= SHORTEST_RESEND;
+        match aborted {
             Ok(()) => TransactionFault::Aborted(why),
             Err(cause) => {
                 tracing::warn!(%cause, "aborting the transaction failed too");

@@ -78,13 +78,20 @@ pub enum Action<O> {
         /// The lanes of the undecided batch that are still ours.
         lanes: Vec<LaneId>,
     },
+    /// A finished slot of the lane takes more memory than its record did.
+    Hold {
+        /// The lane.
+        lane: LaneId,
+        /// How much more.
+        bytes: usize,
+    },
     /// Slots of the lane are free.
     Release {
         /// The lane.
         lane: LaneId,
         /// How many.
         slots: usize,
-        /// Their bytes, as given on arrival.
+        /// Their bytes, as given on arrival and by [`Action::Hold`].
         bytes: usize,
     },
     /// Nothing of the lane will be written any more: it may move.
@@ -92,7 +99,8 @@ pub enum Action<O> {
         /// The lane.
         lane: LaneId,
     },
-    /// The group's progress in a lane of ours is not what we wrote: another instance works under the same name.
+    /// The group's progress in a lane of ours is not what we wrote: another instance works under the same name. The lane
+    /// is given up.
     Conflict {
         /// The lane.
         lane: LaneId,
@@ -200,7 +208,7 @@ impl<O: Clone + Weight> Delivery<O> {
                 lane,
                 offset,
                 output,
-            } => self.completed(lane, offset, output),
+            } => self.completed(lane, offset, output, &mut actions),
             Event::Tick => {}
             Event::Committed => self.committed(&mut actions),
             Event::Aborted => self.aborted(),
@@ -234,16 +242,12 @@ impl<O: Clone + Weight> Delivery<O> {
         self.lanes.get(&lane).map_or(0, |state| state.window.len())
     }
 
-    /// Per lane, the oldest record whose work is not done.
-    pub fn stuck_at(&self) -> impl Iterator<Item = (LaneId, i64)> {
-        self.lanes
-            .iter()
-            .filter_map(|(lane, state)| state.window.stuck_at().map(|offset| (*lane, offset)))
-    }
-
-    /// True if a record of this lane and offset is waiting for its work to be done.
-    pub fn owns(&self, lane: LaneId) -> bool {
-        self.lanes.contains_key(&lane)
+    /// Per lane, the oldest record that is not committed, and whether its work is done.
+    pub fn fronts(&self) -> impl Iterator<Item = (LaneId, i64, bool)> {
+        self.lanes.iter().filter_map(|(lane, state)| {
+            let (offset, is_done) = state.window.front()?;
+            Some((*lane, offset, is_done))
+        })
     }
 
     fn arrived(&mut self, lane: LaneId, offset: i64, bytes: usize, actions: &mut Vec<Action<O>>) {
@@ -260,10 +264,14 @@ impl<O: Clone + Weight> Delivery<O> {
         }
     }
 
-    fn completed(&mut self, lane: LaneId, offset: i64, output: O) {
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            // A stale completion is the late answer to a call whose slot is filled: the first answer counts.
-            let _: Completion = state.window.complete(offset, output);
+    fn completed(&mut self, lane: LaneId, offset: i64, output: O, actions: &mut Vec<Action<O>>) {
+        let Some(state) = self.lanes.get_mut(&lane) else {
+            return;
+        };
+        let bytes = output.bytes();
+        // A stale completion is the late answer to a call whose slot is filled: the first answer counts.
+        if let Completion::Accepted(bytes @ 1..) = state.window.complete(offset, output, bytes) {
+            actions.push(Action::Hold { lane, bytes });
         }
     }
 
@@ -325,14 +333,15 @@ impl<O: Clone + Weight> Delivery<O> {
                 Some(offset) if offset == part.next_offset => {
                     self.commit_lane(part.lane, actions);
                 }
-                Some(offset)
-                    if offset > part.first_offset && self.lanes.contains_key(&part.lane) =>
-                {
-                    actions.push(Action::Conflict {
-                        lane: part.lane,
-                        written: part.next_offset,
-                        committed: offset,
-                    });
+                Some(offset) if offset > part.first_offset => {
+                    if self.lanes.remove(&part.lane).is_some() {
+                        actions.push(Action::Conflict {
+                            lane: part.lane,
+                            written: part.next_offset,
+                            committed: offset,
+                        });
+                        actions.push(Action::Gone { lane: part.lane });
+                    }
                 }
                 _ => self.rewind_lane(part.lane),
             }
@@ -345,6 +354,10 @@ impl<O: Clone + Weight> Delivery<O> {
                 state.stage = stage;
                 if stage == Stage::Closing {
                     state.window.truncate();
+                }
+                if stage == Stage::Closing && undecided(&self.writing, *lane) {
+                    // The next owner learns from Kafka how it was decided; it must not wait for us to learn it too.
+                    state.window = Window::new(i64::MAX);
                 }
             }
         }
@@ -438,6 +451,10 @@ impl<O: Clone + Weight> Delivery<O> {
         }
         batch
     }
+}
+
+fn undecided(writing: &Writing, lane: LaneId) -> bool {
+    matches!(writing, Writing::Recovering(parts) if parts.iter().any(|part| part.lane == lane))
 }
 
 /// What an output costs to write.

@@ -23,8 +23,8 @@ struct Slot<O> {
 /// What became of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// The slot is filled.
-    Accepted,
+    /// The slot is filled, and takes this many bytes more than on arrival.
+    Accepted(usize),
     /// There is no such slot, or it is filled already: the completion changes nothing.
     Stale,
 }
@@ -53,13 +53,16 @@ impl<O> Window<O> {
         true
     }
 
-    /// Fills the slot of this offset.
-    pub fn complete(&mut self, offset: i64, output: O) -> Completion {
+    /// Fills the slot of this offset. From now on it takes the bytes of its output, if those are more.
+    pub fn complete(&mut self, offset: i64, output: O, bytes: usize) -> Completion {
         // Slots are sorted by offset, but offsets have holes (transaction markers, compaction).
         match self.slots.binary_search_by_key(&offset, |slot| slot.offset) {
             Ok(at) if self.slots[at].output.is_none() => {
-                self.slots[at].output = Some(output);
-                Completion::Accepted
+                let slot = &mut self.slots[at];
+                let more = bytes.saturating_sub(slot.bytes);
+                slot.output = Some(output);
+                slot.bytes += more;
+                Completion::Accepted(more)
             }
             _ => Completion::Stale,
         }
@@ -98,12 +101,11 @@ impl<O> Window<O> {
         self.next_arrival = i64::MAX;
     }
 
-    /// The oldest slot whose work is not done: what everything behind it waits for.
-    pub fn stuck_at(&self) -> Option<i64> {
+    /// The oldest slot, which everything behind it waits for, and whether its work is done (then it waits for Kafka).
+    pub fn front(&self) -> Option<(i64, bool)> {
         self.slots
-            .iter()
-            .find(|slot| slot.output.is_none())
-            .map(|slot| slot.offset)
+            .front()
+            .map(|slot| (slot.offset, slot.output.is_some()))
     }
 
     /// Slots taken.
@@ -131,10 +133,10 @@ mod tests {
         for offset in [10, 11, 15] {
             assert!(window.arrive(offset, 1));
         }
-        window.complete(15, 'c');
-        window.complete(11, 'b');
+        window.complete(15, 'c', 1);
+        window.complete(11, 'b', 1);
         assert_eq!(ready(&window), "");
-        window.complete(10, 'a');
+        window.complete(10, 'a', 1);
         assert_eq!(ready(&window), "abc");
     }
 
@@ -143,7 +145,7 @@ mod tests {
         let mut window = Window::new(0);
         for offset in 0..3 {
             window.arrive(offset, 100);
-            window.complete(offset, char::from(b'a' + offset as u8));
+            window.complete(offset, char::from(b'a' + offset as u8), 70);
         }
         window.emit(2);
         assert_eq!(ready(&window), "c");
@@ -160,9 +162,9 @@ mod tests {
         assert!(!window.arrive(4, 1));
         assert!(window.arrive(5, 1));
         assert!(!window.arrive(5, 1));
-        assert_eq!(window.complete(6, 'x'), Completion::Stale);
-        assert_eq!(window.complete(5, 'a'), Completion::Accepted);
-        assert_eq!(window.complete(5, 'b'), Completion::Stale);
+        assert_eq!(window.complete(6, 'x', 1), Completion::Stale);
+        assert_eq!(window.complete(5, 'a', 10), Completion::Accepted(9));
+        assert_eq!(window.complete(5, 'b', 1), Completion::Stale);
         assert_eq!(ready(&window), "a");
     }
 
@@ -172,11 +174,11 @@ mod tests {
         for offset in 0..3 {
             window.arrive(offset, 1);
         }
-        window.complete(0, 'a');
-        window.complete(2, 'c');
+        window.complete(0, 'a', 1);
+        window.complete(2, 'c', 1);
         window.truncate();
-        assert_eq!((window.len(), window.stuck_at()), (1, None));
+        assert_eq!((window.len(), window.front()), (1, Some((0, true))));
         assert!(!window.arrive(3, 1));
-        assert_eq!(window.complete(1, 'b'), Completion::Stale);
+        assert_eq!(window.complete(1, 'b', 1), Completion::Stale);
     }
 }

@@ -70,9 +70,7 @@ impl VideoFile {
         }
         let ms = self.capture.get(CAP_PROP_POS_MSEC)?;
         let given = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
-        if self.grabbed == 0 {
-            self.pts = given;
-        } else if given > self.pts {
+        if self.grabbed == 0 || given > self.pts {
             self.pts = given;
         } else {
             self.pts += self.interval; // a container without timestamps, or with broken ones
@@ -142,7 +140,9 @@ fn open(path: &Path) -> Result<VideoCapture, InputError> {
             path.display()
         ))
     };
-    let text = path.to_str().ok_or_else(|| unusable(": its name is not UTF-8"))?;
+    let text = path
+        .to_str()
+        .ok_or_else(|| unusable(": its name is not UTF-8"))?;
     let capture = VideoCapture::from_file(text, CAP_ANY)?;
     if !capture.is_opened()? {
         return Err(unusable(

@@ -52,7 +52,9 @@ impl Images {
 }
 
 fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|ext| ext.to_string_lossy().to_lowercase());
+    let extension = path
+        .extension()
+        .map(|ext| ext.to_string_lossy().to_lowercase());
     extension.is_some_and(|ext| EXTENSIONS.contains(&ext.as_str()))
 }
 
@@ -135,11 +137,15 @@ mod tests {
 
     #[test]
     fn names_are_in_the_order_people_expect() {
-        let mut names = ["a10.jpg", "a2.jpg", "a02.jpg", "b1.jpg", "a1b.jpg", "a1.jpg", "1.jpg"];
+        let mut names = [
+            "a10.jpg", "a2.jpg", "a02.jpg", "b1.jpg", "a1b.jpg", "a1.jpg", "1.jpg",
+        ];
         names.sort_by_cached_key(|name| natural_key(name));
         assert_eq!(
             names,
-            ["1.jpg", "a1.jpg", "a1b.jpg", "a02.jpg", "a2.jpg", "a10.jpg", "b1.jpg"]
+            [
+                "1.jpg", "a1.jpg", "a1b.jpg", "a02.jpg", "a2.jpg", "a10.jpg", "b1.jpg"
+            ]
         );
     }
 

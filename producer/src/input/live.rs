@@ -13,7 +13,8 @@ use crate::config::{LivePlace, LiveSpec};
 use crate::worker::{Pause, Waited, Worker};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use pipeline::v1::{FrameId, TimeBase};
-use reader::{Passthrough, Reader, Shot};
+pub use reader::Passthrough;
+use reader::{Reader, Shot};
 use std::time::{Duration, Instant};
 
 /// Readers that hang in a driver and have been left behind. More of them would only wear the machine down.
@@ -46,11 +47,7 @@ fn backoff() -> ExponentialBackoff {
 
 impl Live {
     /// Does not connect yet; a camera must exist, though: its index is more likely wrong than its cable loose.
-    pub fn new(
-        spec: LiveSpec,
-        passthrough: Passthrough,
-        pause: Pause,
-    ) -> Result<Self, InputError> {
+    pub fn new(spec: LiveSpec, passthrough: Passthrough, pause: Pause) -> Result<Self, InputError> {
         if let LivePlace::Camera(index) = spec.place {
             check_camera(index)?;
         }
@@ -101,10 +98,15 @@ impl Live {
 
     /// Leaves the connection, and waits before the next one.
     fn disconnect(&mut self, why: &str) -> Result<(), InputError> {
-        self.left_behind.extend(self.reader.take().map(Reader::leave));
+        self.left_behind
+            .extend(self.reader.take().map(Reader::leave));
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         let place = &self.spec.place;
-        if self.spec.reconnect_for.is_some_and(|limit| since.elapsed() >= limit) {
+        if self
+            .spec
+            .reconnect_for
+            .is_some_and(|limit| since.elapsed() >= limit)
+        {
             return Err(InputError::Failed(format!(
                 "{place}: {why}; reopening it has failed for {:.0?}, which is what --reconnect-for allows",
                 since.elapsed()
@@ -182,7 +184,8 @@ fn check_camera(index: u32) -> Result<(), InputError> {
         .collect();
     cameras.sort();
     let there_are = if cameras.is_empty() {
-        "there is no camera at all (no /dev/video*); in a container, pass it in with --device".to_owned()
+        "there is no camera at all (no /dev/video*); in a container, pass it in with --device"
+            .to_owned()
     } else {
         format!("there are {}", cameras.join(", "))
     };
@@ -219,7 +222,10 @@ mod tests {
     #[test]
     fn passwords_stay_out_of_messages() {
         for (url, shown) in [
-            ("rtsp://me:secret@10.0.0.7:554/ch1", "rtsp://***@10.0.0.7:554/ch1"),
+            (
+                "rtsp://me:secret@10.0.0.7:554/ch1",
+                "rtsp://***@10.0.0.7:554/ch1",
+            ),
             ("http://10.0.0.7/a@b", "http://10.0.0.7/a@b"),
         ] {
             assert_eq!(LivePlace::Url(url.to_owned()).to_string(), shown);

@@ -1,6 +1,5 @@
 //! Where pictures come from. Every input lives on one thread of its own.
 
-
 pub mod file;
 pub mod images;
 pub mod live;

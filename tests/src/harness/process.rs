@@ -122,10 +122,13 @@ pub fn processor(args: &[&str]) -> (Process, String) {
     (process, format!("http://{}", address.trim()))
 }
 
-/// Where the binaries are, built from what is in the tree now.
+/// Where the binaries are: in `FRAMELANE_BINARIES`, or built now from what is in the tree.
 fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(given) = std::env::var_os("FRAMELANE_BINARIES") {
+            return given.into();
+        }
         let packages = ["producer", "broker", "consumer", "processors"];
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--bins"])

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     );
     let folder = empty_folder(&workspace::target().join("demo"))?;
 
-    let mut pipeline = Pipeline::start(binaries, kafka.bootstrap_servers(), &folder, source(args))?;
+    let mut pipeline = Pipeline::start(binaries, &kafka, &folder, &source(args))?;
     let watched = watch::until_end(&mut pipeline, &interrupt, &watch::Plan::new(args))?;
     pipeline.stop();
 

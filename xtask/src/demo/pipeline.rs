@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use kafka_node::Kafka;
 
 use super::record::{self, Record};
 use super::scrape;
@@ -48,6 +49,7 @@ pub struct Pipeline {
 #[derive(Debug, Clone, Copy)]
 struct Metrics {
     producer: SocketAddr,
+    broker: SocketAddr,
     processors: [SocketAddr; PROCESSORS],
 }
 
@@ -90,7 +92,7 @@ impl Launcher<'_> {
         Service::start("producer", &mut command, &self.logs)
     }
 
-    fn broker(&self, topic: &str, processors: &[String]) -> Result<Service> {
+    fn broker(&self, topic: &str, processors: &[String], metrics: SocketAddr) -> Result<Service> {
         let mut command = self.client("broker");
         command.args([
             "--input",
@@ -100,6 +102,7 @@ impl Launcher<'_> {
             "--group",
             topic,
         ]);
+        command.args(["--metrics", &metrics.to_string()]);
         for address in processors {
             command.args(["--processor", &format!("http://{address}")]);
         }
@@ -111,8 +114,6 @@ impl Launcher<'_> {
         command.args([
             "--topic",
             &output_topic(topic),
-            "--group",
-            topic,
             "--from",
             "earliest",
             "--until",
@@ -140,36 +141,33 @@ fn output_topic(topic: &str) -> String {
 }
 
 impl Pipeline {
-    /// Starts the services in the order in which each needs the one before: what a service reads exists when it starts.
-    pub fn start(binaries: PathBuf, kafka: &str, folder: &Path, source: Source) -> Result<Self> {
+    /// Starts the services from the right to the left, so that the first frame finds everything ready. The input topic is
+    /// made here, because the broker wants to see it, and the producer that would make it comes last.
+    pub fn start(binaries: PathBuf, kafka: &Kafka, folder: &Path, source: &Source) -> Result<Self> {
         let logs = folder.join("logs");
         let launcher = Launcher {
             binaries: &binaries,
-            kafka,
+            kafka: kafka.bootstrap_servers(),
             logs: logs.clone(),
         };
         let topic = fresh_topic();
-        let [producer_port, first, second] = kafka_node::free_ports()?;
+        let [producer, broker, first, second] = kafka_node::free_ports()?.map(local);
         let metrics = Metrics {
-            producer: local(producer_port),
-            processors: [local(first), local(second)],
+            producer,
+            broker,
+            processors: [first, second],
         };
 
-        let mut processors = Vec::new();
-        let port_file = |number: usize| logs.join(format!("processor-{number}.port"));
-        for (number, address) in metrics.processors.iter().enumerate() {
-            processors.push(launcher.processor(number, *address, &port_file(number))?);
-        }
-        let mut processor_addresses = Vec::new();
-        for (number, processor) in processors.iter_mut().enumerate() {
-            processor_addresses.push(wait_for_file(&port_file(number), processor)?);
-        }
-        let mut producer = launcher.producer(&topic, metrics.producer, &source)?;
-        wait_for_first_frame(metrics.producer, &mut producer)?;
-        let broker = launcher.broker(&topic, &processor_addresses)?;
+        kafka.create_topic(&topic)?;
+        let (processors, processor_addresses) = start_processors(&launcher, &metrics.processors)?;
+        let mut broker = launcher.broker(&topic, &processor_addresses, metrics.broker)?;
+        wait_for("its first partition", &mut broker, || {
+            scrape::has(metrics.broker, "framelane_broker_window_slots").then_some(())
+        })?;
         let consumer = launcher.consumer(&topic, folder)?;
+        let producer = launcher.producer(&topic, metrics.producer, source)?;
         Ok(Self {
-            kafka: kafka.to_owned(),
+            kafka: kafka.bootstrap_servers().to_owned(),
             folder: folder.to_owned(),
             binaries,
             topic,
@@ -184,9 +182,9 @@ impl Pipeline {
 
     /// Starts a broker in the place of one that is gone.
     pub fn start_broker_again(&mut self) -> Result<()> {
-        self.broker = self
-            .launcher()
-            .broker(&self.topic, &self.processor_addresses)?;
+        self.broker =
+            self.launcher()
+                .broker(&self.topic, &self.processor_addresses, self.metrics.broker)?;
         Ok(())
     }
 
@@ -301,20 +299,36 @@ fn fresh_topic() -> String {
     )
 }
 
+/// Starts them together and returns their addresses once they take calls.
+fn start_processors(
+    launcher: &Launcher<'_>,
+    metrics: &[SocketAddr],
+) -> Result<(Vec<Service>, Vec<String>)> {
+    let port_file = |number: usize| launcher.logs.join(format!("processor-{number}.port"));
+    let start = |(number, metrics): (usize, &SocketAddr)| {
+        launcher.processor(number, *metrics, &port_file(number))
+    };
+    let mut processors = metrics
+        .iter()
+        .enumerate()
+        .map(start)
+        .collect::<Result<Vec<_>>>()?;
+    let ready =
+        |(number, processor): (usize, &mut Service)| wait_for_file(&port_file(number), processor);
+    let addresses = processors
+        .iter_mut()
+        .enumerate()
+        .map(ready)
+        .collect::<Result<_>>()?;
+    Ok((processors, addresses))
+}
+
 /// The content of a file that a service writes (in one piece) when it is ready.
 fn wait_for_file(file: &Path, service: &mut Service) -> Result<String> {
     wait_for("its port", service, || {
         fs::read_to_string(file)
             .ok()
             .map(|text| text.trim().to_owned())
-    })
-}
-
-fn wait_for_first_frame(metrics: SocketAddr, producer: &mut Service) -> Result<()> {
-    wait_for("its first frame", producer, || {
-        scrape::sum(metrics, "framelane_producer_frames_total")
-            .filter(|frames| *frames > 0.0)
-            .map(drop)
     })
 }
 

@@ -14,6 +14,11 @@ pub fn sum(address: SocketAddr, counter: &str) -> Option<f64> {
     fetch(address).ok().map(|page| sum_in(&page, counter))
 }
 
+/// Whether the service answers and has a series of this name.
+pub fn has(address: SocketAddr, name: &str) -> bool {
+    fetch(address).is_ok_and(|page| page.lines().any(|line| value(line, name).is_some()))
+}
+
 fn fetch(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -27,22 +32,23 @@ fn fetch(address: SocketAddr) -> std::io::Result<String> {
     Ok(page)
 }
 
-/// Lines are `name 1`, `name{label="value"} 1` and comments.
 fn sum_in(page: &str, counter: &str) -> f64 {
-    let values = page.lines().filter_map(|line| {
-        let rest = line.strip_prefix(counter)?;
-        let rest = if rest.starts_with('{') {
-            &rest[rest.rfind('}')? + 1..]
-        } else {
-            rest
-        };
-        rest.strip_prefix(' ')?
-            .split_whitespace()
-            .next()?
-            .parse::<f64>()
-            .ok()
-    });
-    values.sum()
+    page.lines().filter_map(|line| value(line, counter)).sum()
+}
+
+/// Lines are `name 1`, `name{label="value"} 1` and comments.
+fn value(line: &str, name: &str) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    let rest = if rest.starts_with('{') {
+        &rest[rest.rfind('}')? + 1..]
+    } else {
+        rest
+    };
+    rest.strip_prefix(' ')?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::config::{LivePlace, LiveSpec};
 use crate::input::Picture;
+use crate::jpeg::{self, Soundness};
 use crate::pace::RateLimit;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -97,7 +98,9 @@ fn read(
             return Ok(());
         }
         let captured_unix_ns = now_unix_ns();
-        let is_wanted = limit.as_mut().is_none_or(|limit| limit.admits(Instant::now()));
+        let is_wanted = limit
+            .as_mut()
+            .is_none_or(|limit| limit.admits(Instant::now()));
         if !is_wanted {
             continue;
         }
@@ -105,8 +108,12 @@ fn read(
         if !capture.retrieve(&mut pixels, 0).map_err(refused)? || pixels.empty() {
             return Err("it gave a picture that cannot be decoded".to_owned());
         }
+        let Some(picture) = picture(pixels, spec).map_err(refused)? else {
+            tracing::warn!(place = %spec.place, "a picture was cut off on its way and is left out");
+            continue;
+        };
         let shot = Shot {
-            picture: picture(pixels, spec).map_err(refused)?,
+            picture,
             captured_unix_ns,
         };
         if sender.blocking_send(Ok(shot)).is_err() {
@@ -115,16 +122,19 @@ fn read(
     }
 }
 
-/// What passes through comes as one row of bytes.
-fn picture(pixels: Mat, spec: &LiveSpec) -> opencv::Result<Picture> {
-    const JPEG_START: [u8; 2] = [0xff, 0xd8];
-    if pixels.channels() == 1 && pixels.data_bytes()?.starts_with(&JPEG_START) {
-        return Ok(Picture::Encoded {
-            bytes: Bytes::copy_from_slice(pixels.data_bytes()?),
-            name: format!("a picture of {}", spec.place),
-        });
+/// None if it is not whole. What passes through comes as one row of bytes.
+fn picture(pixels: Mat, spec: &LiveSpec) -> opencv::Result<Option<Picture>> {
+    if pixels.channels() != 1 || pixels.rows() != 1 {
+        return Ok(Some(Picture::Pixels(pixels)));
     }
-    Ok(Picture::Pixels(pixels))
+    let bytes = pixels.data_bytes()?;
+    Ok(match jpeg::soundness(bytes) {
+        Some(Soundness::Whole | Soundness::Odd) => Some(Picture::Encoded {
+            bytes: Bytes::copy_from_slice(bytes),
+            name: format!("a picture of {}", spec.place),
+        }),
+        Some(Soundness::CutOff) | None => None,
+    })
 }
 
 fn open_camera(
