@@ -33,7 +33,7 @@ pub enum Outcome {
     /// A valid reply.
     Done {
         /// The reply; its id is the frame's.
-        response: ProcessResponse,
+        response: Box<ProcessResponse>,
         /// Calls made, this one included.
         attempts: u32,
         /// The time of the successful call.
@@ -138,7 +138,7 @@ impl Caller {
             let failure = match result {
                 Ok(response) => {
                     return Outcome::Done {
-                        response,
+                        response: Box::new(response),
                         attempts: attempt,
                         call,
                     };

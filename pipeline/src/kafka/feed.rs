@@ -7,7 +7,8 @@
 //! A revocation is an event too: the feed thread waits for its `done`, so that the service can commit what it has
 //! before the partition moves. Events of a lane carry its id, which is new at every assignment.
 
-use super::reader::{Reader, Shared, Subscription};
+use super::reader::{Reader, Subscription};
+use super::shared::Shared;
 use super::start::{Group, REQUEST_TIMEOUT, StartPolicy};
 use super::{GroupStamp, Incoming, KafkaConfig, KafkaFault, LaneBounds, TopicPartition};
 use rdkafka::consumer::{CommitMode, Consumer};

@@ -3,7 +3,8 @@
 use super::error::is_passing;
 use super::feed::{FeedEvent, Lane};
 use super::gate::Room;
-use super::reader::{FeedContext, Shared};
+use super::rebalance::FeedContext;
+use super::shared::Shared;
 use super::{Incoming, KafkaFault};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -36,6 +36,7 @@ impl Service {
             .with_context(|| format!("opening {}", log_file.display()))?;
         let mut child = command
             .stdin(Stdio::null())
+            .env("NO_COLOR", "1")
             .stdout(output)
             .stderr(errors)
             // Ctrl-C in a terminal goes to our group: we end the services in order instead.

@@ -1,0 +1,172 @@
+//! The group's callbacks: partitions come and go. They run on the feed's thread, inside of its polls.
+
+use super::feed::{FeedEvent, Lane};
+use super::intake::Intake;
+use super::member_id::member_id;
+use super::reader::POLL;
+use super::shared::{Shared, lock};
+use super::{KafkaFault, TopicPartition};
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Turns librdkafka's callbacks into events.
+pub(super) struct FeedContext {
+    pub shared: Arc<Shared>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    Orderly,
+    Lost,
+}
+
+impl ClientContext for FeedContext {
+    fn error(&self, cause: KafkaError, reason: &str) {
+        match cause.rdkafka_error_code() {
+            // Told to the lane's intake as well, which knows what they mean.
+            Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset) => {}
+            _ => tracing::warn!(%cause, reason, "Kafka connection"),
+        }
+    }
+}
+
+impl ConsumerContext for FeedContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            if let Err(fault) = self.assigned(consumer, partitions) {
+                self.shared.send(FeedEvent::Failed(fault));
+            }
+            return;
+        }
+        let lanes: Vec<_> = partitions
+            .elements()
+            .iter()
+            .map(|e| TopicPartition::new(e.topic(), e.partition()))
+            .collect();
+        let loss = if consumer.assignment_lost() || self.shared.is_expelled(consumer) {
+            Loss::Lost
+        } else {
+            Loss::Orderly
+        };
+        self.revoked(&lanes, loss);
+        if let Err(cause) = consumer.incremental_unassign(partitions) {
+            tracing::warn!(%cause, "giving partitions back failed");
+        }
+    }
+}
+
+impl FeedContext {
+    /// Starts an intake for each partition, then lets librdkafka fetch: no record can slip into another queue.
+    pub(super) fn assigned(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> Result<(), KafkaFault> {
+        let shared = &self.shared;
+        if !shared.is_expelled(consumer) {
+            *lock(&shared.member) = member_id(consumer);
+            self.resolve_start(consumer, partitions)?;
+            for element in partitions.elements() {
+                let tp = TopicPartition::new(element.topic(), element.partition());
+                self.start_intake(tp, element.offset().to_raw().unwrap_or(0))?;
+            }
+        }
+        consumer
+            .incremental_assign(partitions)
+            .map_err(KafkaFault::request("taking over partitions"))
+    }
+
+    /// Asks until Kafka answers: the member before may have left a transaction that only its timeout decides.
+    fn resolve_start(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> Result<(), KafkaFault> {
+        loop {
+            match self
+                .shared
+                .start
+                .resolve(consumer, partitions, self.shared.group)
+            {
+                Err(fault @ KafkaFault::Request { .. }) if !self.shared.is_closing() => {
+                    tracing::warn!(%fault, "it is not known yet where to begin; asking again");
+                    std::thread::sleep(POLL);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn start_intake(&self, tp: TopicPartition, start: i64) -> Result<(), KafkaFault> {
+        let shared = &self.shared;
+        let Ok(consumer) = shared.consumer() else {
+            return Ok(()); // closing
+        };
+        let queue = consumer
+            .split_partition_queue(&tp.topic, tp.partition)
+            .ok_or_else(|| KafkaFault::NoTopic(tp.to_string()))?;
+        let lane = Lane {
+            id: shared.next_lane(),
+            tp: tp.clone(),
+            start,
+        };
+        shared.gate.open(lane.id);
+        shared.send(FeedEvent::Assigned(lane.clone()));
+        let intake = Intake {
+            lane: lane.clone(),
+            position: start,
+            queue,
+            shared: Arc::clone(shared),
+        };
+        let thread = intake.spawn().expect("the process may start a thread");
+        lock(&shared.intakes).insert(tp, (lane, thread));
+        Ok(())
+    }
+
+    pub(super) fn revoked_all(&self, loss: Loss) {
+        let all: Vec<_> = lock(&self.shared.intakes).keys().cloned().collect();
+        self.revoked(&all, loss);
+    }
+
+    /// Stops the intakes, lets the service finish, and only then returns (and lets the partitions move).
+    fn revoked(&self, partitions: &[TopicPartition], loss: Loss) {
+        let stopped: Vec<_> = {
+            let mut intakes = lock(&self.shared.intakes);
+            partitions
+                .iter()
+                .filter_map(|tp| intakes.remove(tp))
+                .collect()
+        };
+        if stopped.is_empty() {
+            return;
+        }
+        for (lane, _) in &stopped {
+            self.shared.gate.close(lane.id);
+        }
+        let (done, is_done) = oneshot::channel();
+        let event = FeedEvent::Revoked {
+            lanes: stopped.iter().map(|(lane, _)| lane.id).collect(),
+            lost: loss == Loss::Lost,
+            done,
+        };
+        if self.shared.send(event) {
+            let _ = is_done.blocking_recv(); // an error means the service has ended: nothing to wait for
+        }
+        for (lane, thread) in stopped {
+            // Two threads on one partition's queue would each get a part of it.
+            if thread.join().is_err() {
+                tracing::error!(lane = %lane.tp, "the intake thread panicked");
+            }
+        }
+    }
+}
