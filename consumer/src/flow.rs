@@ -230,7 +230,11 @@ impl Flow {
     }
 
     async fn give_ready(&mut self) -> Result<(), FlowError> {
-        while let Some(delivery) = self.sequencer.pop(Instant::now()) {
+        // What is not given stays with the sequencer, whose positions are part of the next checkpoint.
+        while self.stage != Stage::Stopped && !self.finish.is_count_reached() {
+            let Some(delivery) = self.sequencer.pop(Instant::now()) else {
+                return Ok(());
+            };
             self.give(delivery).await?;
             if self.checkpoints.is_due(&self.crew) {
                 self.begin_checkpoint().await?;
@@ -240,11 +244,8 @@ impl Flow {
     }
 
     async fn give(&mut self, mut delivery: Delivery) -> Result<(), FlowError> {
-        if self.stage == Stage::Stopped || self.finish.is_count_reached() {
-            return Ok(());
-        }
         let Some(lane) = self.lanes.get_mut(&delivery.lane) else {
-            return Ok(());
+            return Ok(()); // given back: another member shows it
         };
         lane.hand_over(delivery.offset);
         self.finish.count();

@@ -35,11 +35,9 @@ impl Progress {
             *lane = lane.union(progress);
         }
         for position in &newer.reorder {
-            let same = |known: &&mut ReorderPosition| {
-                known.source == position.source && known.epoch == position.epoch
-            };
-            match self.reorder.iter_mut().find(same) {
-                Some(known) => known.next = known.next.max(position.next),
+            let is_same = |known: &&mut ReorderPosition| known.source == position.source;
+            match self.reorder.iter_mut().find(is_same) {
+                Some(known) => *known = position.max(known).clone(),
                 None => self.reorder.push(position.clone()),
             }
         }
@@ -60,12 +58,10 @@ impl Progress {
                 })
                 .collect();
             common.reorder.retain_mut(|position| {
-                let same = |known: &&ReorderPosition| {
-                    known.source == position.source && known.epoch == position.epoch
-                };
-                let theirs = other.reorder.iter().find(same);
+                let mut theirs = other.reorder.iter();
+                let theirs = theirs.find(|known| known.source == position.source);
                 if let Some(theirs) = theirs {
-                    position.next = position.next.min(theirs.next);
+                    *position = theirs.min(position).clone();
                 }
                 theirs.is_some()
             });
@@ -225,6 +221,7 @@ mod tests {
                 source: "s".to_owned(),
                 epoch: 1,
                 next: next as u64,
+                ended: false,
             }],
         }
     }

@@ -77,7 +77,8 @@ pub struct GivenUp {
 }
 
 /// Where a source's order goes on, to be kept with the progress of a sink.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// Later positions of a source are greater.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReorderPosition {
     /// The source.
@@ -86,6 +87,8 @@ pub struct ReorderPosition {
     pub epoch: u64,
     /// The next number to release.
     pub next: u64,
+    /// The epoch has ended.
+    pub ended: bool,
 }
 
 /// What leaves the window, in order.
@@ -107,16 +110,20 @@ impl<T> Default for Released<T> {
 }
 
 impl<T> ReorderWindow<T> {
-    /// An empty window that goes on at these positions.
+    /// An empty window that goes on at these positions, at most one a source.
     pub fn new(bounds: ReorderBounds, positions: &[ReorderPosition]) -> Self {
         let mut sources = BTreeMap::new();
         for position in positions {
             let source: &mut Source<T> = sources
                 .entry(Arc::from(position.source.as_str()))
                 .or_insert_with(Source::new);
-            source.closed = source.closed.max(position.epoch.saturating_sub(1));
-            let epoch = Epoch::new(Some(position.next));
-            source.epochs.insert(position.epoch, epoch);
+            if position.ended {
+                source.closed = position.epoch;
+            } else {
+                source.closed = position.epoch.saturating_sub(1);
+                let epoch = Epoch::new(Some(position.next));
+                source.epochs.insert(position.epoch, epoch);
+            }
         }
         let reading = ReadingState {
             partitions: 1,
@@ -199,24 +206,6 @@ impl<T> ReorderWindow<T> {
     /// True if nothing waits.
     pub fn is_empty(&self) -> bool {
         self.sources.values().all(|source| source.waiting() == 0)
-    }
-
-    /// Where each source goes on, for [`ReorderWindow::new`] after a restart.
-    pub fn positions(&self) -> Vec<ReorderPosition> {
-        let mut positions = Vec::new();
-        for (name, source) in &self.sources {
-            for (&epoch, state) in &source.epochs {
-                if let Some(next) = state.next {
-                    let source = name.to_string();
-                    positions.push(ReorderPosition {
-                        source,
-                        epoch,
-                        next,
-                    });
-                }
-            }
-        }
-        positions
     }
 }
 

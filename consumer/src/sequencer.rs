@@ -9,8 +9,9 @@ use crate::order::{OrderCheck, Verdict};
 use crate::pace::Pacer;
 use crate::range::Rate;
 use crate::reorder::{ReadingState, Released, ReorderBounds, ReorderPosition, ReorderWindow};
+use crate::span::What;
 use crate::status;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub struct Sequencer {
     check: OrderCheck,
     pacer: Option<Pacer<Delivery>>,
     ready: VecDeque<Delivery>,
+    /// With reordering: where each source goes on behind what was popped.
+    popped: BTreeMap<Arc<str>, ReorderPosition>,
 }
 
 impl Sequencer {
@@ -34,6 +37,10 @@ impl Sequencer {
                 Rate::Times(rate) => Some(Pacer::new(rate)),
             },
             ready: VecDeque::new(),
+            popped: positions
+                .iter()
+                .map(|position| (position.source.as_str().into(), position.clone()))
+                .collect(),
         }
     }
 
@@ -74,7 +81,20 @@ impl Sequencer {
     /// The next record to show, if its time has come.
     pub fn pop(&mut self, now: Instant) -> Option<Delivery> {
         let due = || self.pacer.as_mut().and_then(|pacer| pacer.pop(now));
-        self.ready.pop_front().or_else(due)
+        let delivery = self.ready.pop_front().or_else(due)?;
+        if let (Some(_), Some(span)) = (&self.window, &delivery.span) {
+            let position = ReorderPosition {
+                source: span.source.to_string(),
+                epoch: span.epoch,
+                next: span.end(),
+                ended: span.what == What::End,
+            };
+            match self.popped.get_mut(&span.source) {
+                Some(known) => *known = position.max(known.clone()),
+                None => drop(self.popped.insert(Arc::clone(&span.source), position)),
+            }
+        }
+        Some(delivery)
     }
 
     /// When [`Sequencer::pop`] or [`Sequencer::expire`] next has something to do by time alone.
@@ -105,11 +125,12 @@ impl Sequencer {
             && self.window.as_ref().is_none_or(ReorderWindow::is_empty)
     }
 
-    /// Where each source goes on; empty without reordering.
+    /// Where each source goes on behind what was popped; empty without reordering.
     pub fn positions(&self) -> Vec<ReorderPosition> {
-        self.window
-            .as_ref()
-            .map_or_else(Vec::new, ReorderWindow::positions)
+        match self.window {
+            Some(_) => self.popped.values().cloned().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// True if at least one source was seen and the newest epoch of each has ended.

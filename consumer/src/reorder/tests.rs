@@ -161,16 +161,24 @@ fn an_epoch_that_never_ends_is_given_up_for_the_next_one() {
 
 #[test]
 fn a_restarted_window_goes_on_where_the_first_one_stopped() {
+    let mut position = ReorderPosition {
+        source: "s".to_owned(),
+        epoch: 1,
+        next: 1,
+        ended: false,
+    };
     let mut h = Harness::new(BOUNDS);
-    h.insert(&frame(0), 0);
+    h.window = ReorderWindow::new(BOUNDS, std::slice::from_ref(&position));
     h.insert(&frame(2), 0);
-    let positions = h.window.positions();
-    let mut again = Harness::new(BOUNDS);
-    again.window = ReorderWindow::new(BOUNDS, &positions);
-    again.insert(&frame(2), 0);
-    assert!(again.out.is_empty());
-    again.insert(&frame(1), 0);
-    assert_eq!(again.out, [(1, 1), (1, 2)]);
+    assert!(h.out.is_empty());
+    h.insert(&frame(1), 0);
+    assert_eq!(h.out, [(1, 1), (1, 2)]);
+
+    position.ended = true;
+    let mut h = Harness::new(BOUNDS);
+    h.window = ReorderWindow::new(BOUNDS, &[position]);
+    h.insert(&span(7, 0, 1, What::Frame), 0);
+    assert_eq!(h.out, [(7, 0)], "there is no epoch to wait for");
 }
 
 proptest! {

@@ -35,11 +35,13 @@ pub struct Live {
     shot: Option<Shot>,
 }
 
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
 /// Soon at first (a stream that restarts), then calmer; jittered, so that a hundred sources do not knock together.
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(10))
+        .with_max_delay(MAX_BACKOFF)
         .without_max_times()
         .with_jitter()
         .build()
@@ -100,19 +102,25 @@ impl Live {
     fn disconnect(&mut self, why: &str) -> Result<(), InputError> {
         self.left_behind
             .extend(self.reader.take().map(Reader::leave));
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let failing_for = self
+            .failing_since
+            .get_or_insert_with(Instant::now)
+            .elapsed();
         let place = &self.spec.place;
-        if self
+        let left = match self
             .spec
             .reconnect_for
-            .is_some_and(|limit| since.elapsed() >= limit)
+            .map(|limit| limit.checked_sub(failing_for))
         {
-            return Err(InputError::Failed(format!(
-                "{place}: {why}; reopening it has failed for {:.0?}, which is what --reconnect-for allows",
-                since.elapsed()
-            )));
-        }
-        let wait = self.backoff.next().unwrap_or(Duration::from_secs(10));
+            None => Duration::MAX,
+            Some(Some(left)) => left,
+            Some(None) => {
+                return Err(InputError::Failed(format!(
+                    "{place}: {why}; reopening it has failed for {failing_for:.0?}, and --reconnect-for allows no more"
+                )));
+            }
+        };
+        let wait = self.backoff.next().unwrap_or(MAX_BACKOFF).min(left);
         tracing::warn!(%place, why, ?wait, "the source gives no pictures; reopening it");
         self.pause.wait(wait);
         Ok(())
