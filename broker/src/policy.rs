@@ -49,17 +49,18 @@ impl Policy {
             elapsed,
         } = processed;
         let (result, picture) = result_of(outcome, &processor, elapsed);
-        let failed = is_failure(&result);
-        if failed && matches!(self.on_failure, OnFailure::Halt | OnFailure::Drop) {
-            return self.without_frame(&input, &frame, &result);
-        }
         frame.stamps.push(v1::Stamp {
             stage: format!("broker:{}", result.processor),
             entered_unix_ns,
             left_unix_ns: wire::now_unix_ns(),
         });
-        let (record, result) = self.record(&input, frame, result, picture);
-        let letter = (is_failure(&result) && self.on_failure == OnFailure::DeadLetter)
+        let (record, result) = self.record(&input, &frame, result, picture);
+        let failed = is_failure(&result);
+        let record = match record {
+            Some(record) if !failed || self.passes_failures() => record,
+            _ => return self.without_frame(&input, &frame, &result),
+        };
+        let letter = (failed && self.on_failure == OnFailure::DeadLetter)
             .then(|| {
                 self.destination
                     .dead_letter(&input, record.clone(), &result.error)
@@ -71,7 +72,14 @@ impl Policy {
         })
     }
 
-    /// Policies by which a failed frame does not go on.
+    fn passes_failures(&self) -> bool {
+        matches!(
+            self.on_failure,
+            OnFailure::ErrorResult | OnFailure::DeadLetter
+        )
+    }
+
+    /// A failed frame that does not go on: the reason to stop, or a Gap in its place.
     fn without_frame(&self, input: &Place, frame: &v1::Frame, result: &v1::Result) -> Decision {
         let id = frame.id.clone().unwrap_or_default();
         if self.on_failure == OnFailure::Halt {
@@ -95,36 +103,32 @@ impl Policy {
 
     /// The frame with its result, and the result that went into it. If the reply does not make a valid frame that fits
     /// into a record, the frame goes on as it came, with an error in the reply's place; if even that is too large,
-    /// without its picture.
+    /// without its picture. None if it fits in no way.
     fn record(
         &self,
         input: &Place,
-        frame: v1::Frame,
+        frame: &v1::Frame,
         result: v1::Result,
         picture: Option<v1::Picture>,
-    ) -> (Outgoing, v1::Result) {
+    ) -> (Option<Outgoing>, v1::Result) {
         let mut whole = frame.clone();
         self.set_content(&mut whole, picture, input);
         let error = match self.try_record(input, whole, &result) {
-            Ok(record) => return (record, result),
+            Ok(record) => return (Some(record), result),
             Err(error) => error,
         };
         let result = unusable(result, &error);
         let mut unchanged = frame.clone();
         self.set_content(&mut unchanged, None, input);
-        if let Ok(record) = self.try_record(input, unchanged, &result) {
-            return (record, result);
-        }
-        let mut bare = frame;
+        let mut bare = frame.clone();
         bare.content = Some(Picture::Missing(v1::Missing {
             reason: v1::missing::Reason::Omitted.into(),
             last_known: Some(wire::reference_to(&input.lane, input.offset)),
         }));
-        let record = self.try_record(input, bare, &result);
-        (
-            record.expect("a frame that came in fits without its picture"),
-            result,
-        )
+        let record = [unchanged, bare]
+            .into_iter()
+            .find_map(|frame| self.try_record(input, frame, &result).ok());
+        (record, result)
     }
 
     fn try_record(

@@ -112,7 +112,7 @@ impl OpenWriter {
             Self::ExactlyOnce { writer, .. } => {
                 let stamp = stamp.ok_or_else(|| {
                     let why = "this broker is no longer a member of its group";
-                    TransactionFault::Aborted(KafkaFault::Unfit(why.to_owned()))
+                    TransactionFault::Aborted(KafkaFault::Failed(why.to_owned()))
                 })?;
                 writer.commit(records, Some((offsets, stamp)))
             }

@@ -99,7 +99,7 @@ impl Checkpoints {
         self.commit = None;
         self.outcome = outcome.unwrap_or_else(|cause| {
             let what = format!("committing offsets: {cause}");
-            Err(KafkaFault::Unfit(what))
+            Err(KafkaFault::Failed(what))
         });
         if let Err(fault) = &self.outcome {
             tracing::warn!(%fault, "progress is not committed; trying again with the next records");

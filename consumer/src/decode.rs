@@ -32,7 +32,8 @@ pub fn decode(frame: &Frame, content: &Bytes) -> Result<Mat, Undecodable> {
 }
 
 fn compressed(content: &Bytes) -> Result<Mat, Undecodable> {
-    let size = imagesize::blob_size(content).map_err(|cause| Undecodable(cause.to_string()))?;
+    let size = imagesize::blob_size(content)
+        .map_err(|cause| Undecodable(format!("its header cannot be read ({cause})")))?;
     if size.width.saturating_mul(size.height) > MAX_PIXELS {
         let (width, height) = (size.width, size.height);
         return Err(Undecodable(format!("{width}x{height} pixels")));

@@ -296,7 +296,13 @@ impl Flow {
         self.sequencer
             .retain(|delivery| !ids.contains(&delivery.lane));
         if !lost {
-            self.settle().await?;
+            match self.settle().await {
+                // The group moves on; its next member shows again what could not be committed.
+                Err(FlowError::Kafka(fault)) => {
+                    tracing::error!(%fault, "partitions are given back without their last progress");
+                }
+                settled => settled?,
+            }
         }
         let mut given = Progress::default();
         for lane in ids.iter().filter_map(|id| self.lanes.remove(id)) {

@@ -1,8 +1,8 @@
 //! Video out: follows or replays topics into any number of sinks, in order.
 //!
-//! [`run`] opens the sinks (which say how far they are), opens the feed there, and lets [`flow`] carry records from one
-//! to the other. Ordering, pacing and progress are pure ([`order`], [`reorder`], [`pace`], [`lanes`]); OpenCV is used
-//! by the sinks only, on their own threads.
+//! [`run`] opens the sinks (which say how far they are), opens the feed there, and lets `flow` carry records from one
+//! to the other. Ordering, pacing and progress are pure (`order`, `reorder`, `pace`, `lanes`); OpenCV is used by the
+//! sinks only, on their own threads.
 
 pub mod args;
 mod checkpoints;
@@ -20,9 +20,9 @@ mod placeholder;
 mod progress;
 pub mod range;
 mod reading;
-mod reorder;
+pub mod reorder;
 mod sequencer;
-mod sinks;
+pub mod sinks;
 mod span;
 mod status;
 mod tally;

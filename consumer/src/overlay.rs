@@ -134,10 +134,10 @@ fn write(
     colour: Scalar,
     pen: &Pen,
 ) -> opencv::Result<()> {
-    let edge = pen.thickness + 2;
+    let inner = (pen.thickness / 2).max(1);
+    let edge = inner + 2;
     let line = imgproc::LINE_AA;
     imgproc::put_text(picture, text, at, FONT, pen.scale, BLACK, edge, line, false)?;
-    let inner = (pen.thickness / 2).max(1);
     imgproc::put_text(
         picture, text, at, FONT, pen.scale, colour, inner, line, false,
     )

@@ -118,7 +118,7 @@ impl Fetch {
                 }
             }
         }
-        let fault = KafkaFault::Unfit("a frame lost its reference".to_owned());
+        let fault = KafkaFault::Failed("a frame lost its reference".to_owned());
         Err(PictureError::Fetch(Arc::new(fault)))
     }
 }

@@ -63,8 +63,12 @@ impl Instance {
             .ok()
             .and_then(|host| host.into_string().ok())
             .unwrap_or_else(|| "host".to_owned());
+        // A group may have any name, a file may not. Two groups that come to share their slots only get other numbers.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let file_name = group.replace(|c| !is_plain(c), "_");
         for slot in 0..MAX_SLOTS {
-            let file = File::create(dir.join(format!("{group}.{slot}.lock"))).map_err(failed)?;
+            let path = dir.join(format!("{file_name}.{slot}.lock"));
+            let file = File::create(path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {
                     return Ok(Self {
@@ -99,11 +103,12 @@ mod tests {
     #[test]
     fn a_name_is_held_once_and_free_again_after_its_holder() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Instance::claim_in(dir.path(), "g").unwrap();
-        let second = Instance::claim_in(dir.path(), "g").unwrap();
+        let group = "../a group";
+        let first = Instance::claim_in(dir.path(), group).unwrap();
+        let second = Instance::claim_in(dir.path(), group).unwrap();
         assert_ne!(first.name(), second.name());
         let name = first.name().to_owned();
         drop(first);
-        assert_eq!(Instance::claim_in(dir.path(), "g").unwrap().name(), name);
+        assert_eq!(Instance::claim_in(dir.path(), group).unwrap().name(), name);
     }
 }

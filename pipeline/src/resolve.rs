@@ -44,7 +44,7 @@ impl Resolving {
 }
 
 fn ended() -> KafkaFault {
-    KafkaFault::Unfit("the reader of referenced pictures has ended".to_owned())
+    KafkaFault::Failed("the reader of referenced pictures has ended".to_owned())
 }
 
 impl Resolver {

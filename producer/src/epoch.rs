@@ -84,7 +84,7 @@ pub enum ClaimError {
         fault: TransactionFault,
     },
     /// A task of ours panicked.
-    #[error("a task panicked: {0}")]
+    #[error("a task panicked")]
     Panicked(#[from] tokio::task::JoinError),
 }
 

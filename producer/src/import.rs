@@ -34,7 +34,7 @@ pub struct Importer {
     pub writer: TransactionalWriter,
     /// What was sent.
     pub progress: Arc<Progress>,
-    /// For messages.
+    /// The source's id, for the log.
     pub source_id: String,
     /// The sequence of the next frame.
     pub next: u64,

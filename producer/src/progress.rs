@@ -1,7 +1,7 @@
 //! What a source has done so far: for the status line, the summary and the metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ pub struct Progress {
     epoch: AtomicU64,
     /// The next sequence; 0 before the first frame.
     next: AtomicU64,
+    has_ended: AtomicBool,
     metrics: Metrics,
 }
 
@@ -45,6 +46,7 @@ impl Progress {
             dropped: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             next: AtomicU64::new(0),
+            has_ended: AtomicBool::new(false),
             metrics: Metrics {
                 frames: metrics::counter!("framelane_producer_frames_total", "topic" => topic.clone(), "source" => source.clone()),
                 dropped: metrics::counter!("framelane_producer_dropped_frames_total", "source" => source, "reason" => reason),
@@ -79,6 +81,11 @@ impl Progress {
         self.metrics.frames.increment(1);
         self.metrics.bytes.increment(bytes as u64);
         self.metrics.delivery.record(took);
+    }
+
+    /// Nothing more comes: no more status lines either.
+    pub fn end(&self) {
+        self.has_ended.store(true, Relaxed);
     }
 
     /// `epoch 3, last sequence 41`.
@@ -117,7 +124,8 @@ pub async fn report(sources: Vec<Arc<Progress>>, end: CancellationToken) {
             _ = ticks.tick() => {}
             () = end.cancelled() => return,
         }
-        for (source, before) in sources.iter().zip(&mut before) {
+        let pairs = sources.iter().zip(&mut before);
+        for (source, before) in pairs.filter(|(source, _)| !source.has_ended.load(Relaxed)) {
             let (now, sent) = (Instant::now(), source.sent.load(Relaxed));
             let fps = (sent - before.1) as f64 / (now - before.0).as_secs_f64();
             *before = (now, sent);

@@ -43,7 +43,7 @@ pub enum PublishError {
     },
     /// A frame does not fit into a record.
     #[error("{0} (--quality, --resize)")]
-    TooLarge(#[from] TooLarge),
+    TooLarge(String),
     /// The source itself failed.
     #[error("{0}")]
     Source(String),
@@ -55,6 +55,12 @@ pub enum PublishError {
     /// A thread before this one ended without a word.
     #[error("a thread of the source ended unexpectedly")]
     StageLost,
+}
+
+impl From<TooLarge> for PublishError {
+    fn from(fault: TooLarge) -> Self {
+        Self::TooLarge(fault.to_string())
+    }
 }
 
 /// Sends what one epoch of one source gives.

@@ -56,9 +56,10 @@ pub async fn run(
         kafka,
         source: Arc::new(source),
         stop: shutdown.child_token(),
-        progress,
+        progress: Arc::clone(&progress),
     };
     let result = running.run().await;
+    progress.end();
     result.with_context(|| format!("source {source_id}"))
 }
 
@@ -181,7 +182,16 @@ impl Running {
         blocking(move || {
             let admin = Admin::connect(&kafka)?;
             let last = tail::last_of(&kafka, &admin, &lanes, &source.source_id)?;
-            Ok(resume::plan(&source, previous.as_ref(), last)?)
+            let plan = resume::plan(&source, previous.as_ref(), last)?;
+            if matches!(&plan, Plan::Send { first, .. } if *first > 0)
+                && previous.is_some_and(|claim| !claim.transactional)
+            {
+                tracing::warn!(
+                    source = source.source_id,
+                    "the epoch was begun without --resume: if its producer still runs, frames may be doubled"
+                );
+            }
+            Ok(plan)
         })
         .await
     }

@@ -213,3 +213,16 @@ fn a_record_that_is_no_envelope_is_quarantined_in_its_place() {
         .collect();
     assert_complete(&frames, &["a"], 10);
 }
+
+#[test]
+fn a_stuck_lane_is_reported_with_its_frame_and_cause() {
+    let patient = ["--deadline", "1h", "--watchdog", "1s", "--drain", "1s"];
+    let run = run(&["--hang-on", "5"], &patient);
+    run.broker.wait_for_log("no progress");
+    let log = run.broker.log();
+    assert!(log.contains("a/1/5") && log.contains("Calling"), "{log}");
+    // What is done before the stuck frame is committed all the same, and the stop is in time.
+    let output = format!("{}.out", run.input);
+    assert!(run.broker.stop().success());
+    assert_complete(&read_committed(shared(), &output), &["a"], 5);
+}

@@ -8,3 +8,5 @@ mod harness;
 mod broker_delivery;
 mod broker_policies;
 mod kafka_faults;
+mod producer;
+mod producer_restarts;

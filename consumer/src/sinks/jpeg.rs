@@ -118,7 +118,10 @@ impl Sink for JpegFolder {
         let name = self.folder.join(format!("Frame{:05}.jpg", self.next));
         let temporary = self.folder.join(format!("{TEMPORARY}{}", self.next));
         let mut file = File::create(&temporary).map_err(SinkError::write(&name))?;
-        file.write_all(&picture).map_err(SinkError::write(&name))?;
+        if let Err(cause) = file.write_all(&picture) {
+            let _ = fs::remove_file(&temporary); // half a picture; the next start removes it too
+            return Err(SinkError::write(&name)(cause));
+        }
         self.unnamed.push(Unnamed {
             file,
             temporary,

@@ -35,7 +35,7 @@ pub trait Sink: Send {
         Ok(0)
     }
 
-    /// No record comes any more. Called once, after the last checkpoint.
+    /// No record comes any more. Called once: after the last checkpoint, or after a failure, to save what is whole.
     fn finish(&mut self) -> Result<(), SinkError> {
         Ok(())
     }

@@ -63,7 +63,9 @@ impl Sink for Window {
     fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError> {
         if delivery.is_visible() {
             if self.state == State::NotOpen {
-                highgui::named_window(TITLE, highgui::WINDOW_NORMAL)?;
+                let plain =
+                    highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
+                highgui::named_window(TITLE, plain)?;
                 let picture = delivery.picture()?;
                 highgui::resize_window(TITLE, picture.cols(), picture.rows())?;
                 self.state = State::Open;

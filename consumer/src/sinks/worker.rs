@@ -84,6 +84,7 @@ struct Worker {
     /// The newest record taken.
     last: Option<(TopicPartition, i64)>,
     is_taking: bool,
+    has_finished: bool,
 }
 
 impl SinkThread {
@@ -105,6 +106,7 @@ impl SinkThread {
             has_quit: false,
             last: None,
             is_taking: false,
+            has_finished: false,
         };
         let thread = std::thread::Builder::new()
             .name(format!("sink {name}"))
@@ -120,6 +122,12 @@ impl SinkThread {
 impl Worker {
     fn run(mut self, runtime: &Handle) {
         if let Err(cause) = self.work(runtime) {
+            if !self.has_finished {
+                // What was taken before is whole: people get it. Progress stays where the last checkpoint was.
+                if let Err(also) = self.sink.finish() {
+                    tracing::warn!(sink = %self.name, %also, "the sink could not finish what it had");
+                }
+            }
             let word = if self.is_taking { "at" } else { "after" };
             let at = self
                 .last
@@ -143,7 +151,10 @@ impl Worker {
                     Flow::GoOn
                 }
                 Next::Idle => self.sink.idle()?,
-                Next::Closed => return self.sink.finish(),
+                Next::Closed => {
+                    self.has_finished = true;
+                    return self.sink.finish();
+                }
             };
             if flow == Flow::Quit && !self.has_quit {
                 self.has_quit = true;

@@ -157,7 +157,7 @@ impl Admin {
             .map_err(KafkaFault::request(doing.clone()))?;
         match outcome.into_iter().next() {
             Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
-                return Err(KafkaFault::Unfit(format!("{doing} failed: {code}")));
+                return Err(KafkaFault::Failed(format!("{doing} failed: {code}")));
             }
             _ => {}
         }
@@ -228,7 +228,7 @@ impl Admin {
             }
             std::thread::sleep(LOOK_AGAIN); // Kafka offers no way to be told
         }
-        Err(KafkaFault::Unfit(format!(
+        Err(KafkaFault::Failed(format!(
             "a transaction in {lane} stays undecided for longer than {:?}: end its writer, or abort it with \
              kafka-transactions.sh",
             2 * TRANSACTION_TIMEOUT

@@ -23,9 +23,12 @@ pub enum KafkaFault {
     /// The topic does not exist.
     #[error("topic {0} does not exist: start its producer or broker first, or create it")]
     NoTopic(String),
-    /// A topic's settings do not fit; the text says how to mend it.
+    /// Settings (ours or a topic's) that do not fit; the text says how to mend them. A configuration error.
     #[error("{0}")]
     Unfit(String),
+    /// Something else that should not be; the text says what.
+    #[error("{0}")]
+    Failed(String),
     /// Another client took this one's place (same instance name or transactional id).
     #[error(
         "{what} was taken over by a newer instance with the same name: this one stops. If both were meant to run, \

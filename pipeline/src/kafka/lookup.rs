@@ -2,8 +2,9 @@
 
 use super::start::{Position, resolve_position};
 use super::{Incoming, KafkaConfig, KafkaFault, TopicPartition};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
@@ -28,9 +29,22 @@ pub enum LookupError {
     Kafka(#[from] KafkaFault),
 }
 
+/// Reaching the end is not worth a line in the log: it only means that the record asked for is not there yet.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, cause: KafkaError, reason: &str) {
+        if cause.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%cause, reason, "Kafka connection");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
 /// A reader of one partition, positioned by the records asked for. Every call blocks.
 pub struct Lookup {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Quiet>,
     lane: TopicPartition,
     /// The next offset that polling would give; None before the first call.
     position: Option<i64>,
@@ -53,7 +67,7 @@ impl Lookup {
             format!("framelane-lookup-{:016x}", rand::random::<u64>()),
         );
         let consumer = client
-            .create()
+            .create_with_context(Quiet)
             .map_err(KafkaFault::request(format!("creating a reader of {lane}")))?;
         Ok(Self {
             consumer,
@@ -94,7 +108,8 @@ impl Lookup {
                 }
                 Some(Err(cause)) => {
                     self.position = None;
-                    if offset < self.ends()?.0 {
+                    let (low, high) = self.ends()?;
+                    if !(low..high).contains(&offset) {
                         return Err(expired());
                     }
                     return Err(KafkaFault::Read {
@@ -106,7 +121,7 @@ impl Lookup {
             }
         }
         self.position = None;
-        Err(KafkaFault::Unfit(format!(
+        Err(KafkaFault::Failed(format!(
             "{} did not give the record at offset {offset} within {FIND_TIMEOUT:?}",
             self.lane
         ))

@@ -126,7 +126,7 @@ impl Reader {
                     let (topic, partition) = (message.topic(), message.partition());
                     // Unless this consumer is to be replaced anyway, this would be a lost record.
                     if !self.shared.is_expelled(&self.consumer) {
-                        return End::Failed(KafkaFault::Unfit(format!(
+                        return End::Failed(KafkaFault::Failed(format!(
                             "a record of {topic}[{partition}] came outside of its partition's queue"
                         )));
                     }
@@ -139,7 +139,7 @@ impl Reader {
             self.mend_overtaken();
             if self.shared.is_expelled(&self.consumer) {
                 let why = "the group gave this member a new id: its session had ended".to_owned();
-                return End::Expelled(KafkaFault::Unfit(why));
+                return End::Expelled(KafkaFault::Failed(why));
             }
         }
         End::Closed
@@ -190,7 +190,7 @@ impl Reader {
                     }
                 }
                 // The position lies beyond the end: the topic was emptied or made anew under the group's feet.
-                Ok(low) => FeedEvent::Failed(KafkaFault::Unfit(format!(
+                Ok(low) => FeedEvent::Failed(KafkaFault::Failed(format!(
                     "{} has no offset {position}, only from {low} on: was the topic deleted and made anew? Use another \
                      --group or reset this one's offsets",
                     lane.tp

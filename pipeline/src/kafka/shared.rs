@@ -81,7 +81,7 @@ impl Shared {
     pub(super) fn consumer(&self) -> Result<Arc<BaseConsumer<FeedContext>>, KafkaFault> {
         let weak = lock(&self.consumer).clone();
         let none =
-            || KafkaFault::Unfit("not connected to the consumer group at present".to_owned());
+            || KafkaFault::Failed("not connected to the consumer group at present".to_owned());
         weak.upgrade().ok_or_else(none)
     }
 

@@ -38,9 +38,6 @@ pub enum TransactionFault {
     Unknown(KafkaFault),
 }
 
-/// librdkafka waits at least about this long before it sends a request again (`retry.backoff.ms` less its jitter).
-const SHORTEST_RESEND: Duration = Duration::from_millis(75);
-
 /// A transactional producer. Every call blocks: it belongs to a thread of its own.
 ///
 /// A request to end a transaction that was sent twice may arrive twice, the second time in the middle of the next
@@ -51,7 +48,8 @@ pub struct TransactionalWriter {
     config: KafkaConfig,
     id: String,
     writer: Writer,
-    is_disturbed: bool,
+    /// The last transaction took more than one call to end.
+    is_slow: bool,
 }
 
 impl TransactionalWriter {
@@ -77,7 +75,7 @@ impl TransactionalWriter {
             config: config.clone(),
             id: id.to_owned(),
             writer,
-            is_disturbed: false,
+            is_slow: false,
         })
     }
 
@@ -87,7 +85,7 @@ impl TransactionalWriter {
         records: impl IntoIterator<Item = &'a Outgoing>,
         consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
     ) -> Result<(), TransactionFault> {
-        if self.is_disturbed {
+        if self.is_slow || self.writer.is_disturbed() {
             *self = Self::open(&self.config, &self.id).map_err(TransactionFault::Unknown)?;
         }
         self.writer
@@ -110,7 +108,7 @@ impl TransactionalWriter {
         }
         let start = Instant::now();
         let committed = retry(|| self.writer.native().commit_transaction(CALL_TIMEOUT));
-        self.is_disturbed = start.elapsed() >= SHORTEST_RESEND;
+        self.is_slow = start.elapsed() >= CALL_TIMEOUT;
         committed.map_err(|cause| {
             let definite = matches!(&cause, KafkaError::Transaction(e) if e.txn_requires_abort());
             let fault = KafkaFault::request("committing the transaction")(cause);
@@ -136,7 +134,7 @@ impl TransactionalWriter {
     fn abort(&mut self, why: KafkaFault) -> TransactionFault {
         let start = Instant::now();
         let aborted = retry(|| self.writer.native().abort_transaction(CALL_TIMEOUT));
-        self.is_disturbed |= start.elapsed() >= SHORTEST_RESEND;
+        self.is_slow |= start.elapsed() >= CALL_TIMEOUT;
         match aborted {
             Ok(()) => TransactionFault::Aborted(why),
             Err(cause) => {

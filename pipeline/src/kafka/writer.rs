@@ -10,6 +10,7 @@ use rdkafka::producer::{
 };
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -71,6 +72,7 @@ impl Future for Receipt {
 pub struct Writer {
     producer: ThreadedProducer<DeliveryContext>,
     unacknowledged: Arc<Unacknowledged>,
+    is_disturbed: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -87,14 +89,17 @@ impl Writer {
 
     pub(super) fn from_client_config(config: &rdkafka::ClientConfig) -> Result<Self, KafkaFault> {
         let unacknowledged = Arc::new(Unacknowledged::default());
+        let is_disturbed = Arc::new(AtomicBool::new(false));
         let context = DeliveryContext {
             unacknowledged: Arc::clone(&unacknowledged),
+            is_disturbed: Arc::clone(&is_disturbed),
         };
         let producer = ThreadedProducer::from_config_and_context(config, context)
             .map_err(KafkaFault::request("creating a producer"))?;
         Ok(Self {
             producer,
             unacknowledged,
+            is_disturbed,
         })
     }
 
@@ -154,6 +159,11 @@ impl Writer {
             .map_err(KafkaFault::request("flushing the last records to Kafka"))
     }
 
+    /// True if a connection broke since the writer was made: requests may have been sent twice.
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.is_disturbed.load(Ordering::Acquire)
+    }
+
     pub(super) fn native(&self) -> &ThreadedProducer<DeliveryContext> {
         &self.producer
     }
@@ -192,11 +202,16 @@ pub(super) struct Waiting {
 
 pub(super) struct DeliveryContext {
     unacknowledged: Arc<Unacknowledged>,
+    is_disturbed: Arc<AtomicBool>,
 }
 
 impl ClientContext for DeliveryContext {
     fn error(&self, cause: KafkaError, reason: &str) {
         tracing::warn!(%cause, reason, "Kafka connection");
+        // A connection that could not be made has carried nothing.
+        if !reason.contains("in state CONNECT") {
+            self.is_disturbed.store(true, Ordering::Release);
+        }
     }
 }
 

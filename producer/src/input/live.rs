@@ -211,8 +211,17 @@ impl std::fmt::Display for LivePlace {
     }
 }
 
+impl std::fmt::Debug for LivePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 /// Camera URLs often carry a password, which belongs in no log.
 fn without_password(url: &str) -> String {
+    if let Some((url, _)) = url.split_once('?') {
+        return format!("{}?***", without_password(url));
+    }
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
@@ -235,8 +244,14 @@ mod tests {
                 "rtsp://***@10.0.0.7:554/ch1",
             ),
             ("http://10.0.0.7/a@b", "http://10.0.0.7/a@b"),
+            (
+                "http://me:pw@cam/v?user=me&pwd=secret",
+                "http://***@cam/v?***",
+            ),
         ] {
-            assert_eq!(LivePlace::Url(url.to_owned()).to_string(), shown);
+            let place = LivePlace::Url(url.to_owned());
+            assert_eq!(place.to_string(), shown);
+            assert_eq!(format!("{place:?}"), shown);
         }
     }
 }

@@ -67,9 +67,13 @@ pub enum InputError {
     /// It went wrong on the way.
     #[error("{0}")]
     Failed(String),
-    /// OpenCV refused a call that should not fail.
-    #[error("OpenCV: {0}")]
-    OpenCv(#[from] opencv::Error),
+}
+
+/// OpenCV refused a call that should not fail.
+impl From<opencv::Error> for InputError {
+    fn from(fault: opencv::Error) -> Self {
+        Self::Failed(format!("OpenCV: {fault}"))
+    }
 }
 
 /// Milliseconds: what containers of video files give.

@@ -16,14 +16,19 @@ use std::time::Duration;
 /// Writes frames of one source (epoch 1, gray RAW pictures whose bytes follow from the id) and waits until Kafka has
 /// them.
 pub fn publish(servers: &str, topic: &str, source: &str, sequences: Range<u64>) {
+    publish_records(
+        servers,
+        sequences.map(|sequence| frame(topic, source, sequence)),
+    );
+}
+
+/// Writes records and waits until Kafka has them.
+pub fn publish_records(servers: &str, records: impl IntoIterator<Item = Outgoing>) {
     let config = KafkaConfig::new(servers).expect("a usable address");
     let writer = Writer::new(&config).expect("a writer");
-    let receipts: Vec<_> = sequences
-        .map(|sequence| {
-            writer
-                .send(&frame(topic, source, sequence))
-                .expect("room in the queue")
-        })
+    let receipts: Vec<_> = records
+        .into_iter()
+        .map(|record| writer.send(&record).expect("room in the queue"))
         .collect();
     for receipt in receipts {
         receipt.wait().expect("delivered");
@@ -32,7 +37,6 @@ pub fn publish(servers: &str, topic: &str, source: &str, sequences: Range<u64>) 
 
 /// Writes a record that is no Envelope.
 pub fn publish_raw(servers: &str, topic: &str, key: &str, payload: &'static [u8]) {
-    let config = KafkaConfig::new(servers).expect("a usable address");
     let record = Outgoing {
         topic: topic.into(),
         partition: None,
@@ -41,11 +45,7 @@ pub fn publish_raw(servers: &str, topic: &str, key: &str, payload: &'static [u8]
         headers: Vec::new(),
         payload: Bytes::from_static(payload),
     };
-    let writer = Writer::new(&config).expect("a writer");
-    writer
-        .send(&record)
-        .and_then(|receipt| receipt.wait())
-        .expect("delivered");
+    publish_records(servers, [record]);
 }
 
 pub fn frame(topic: &str, source: &str, sequence: u64) -> Outgoing {

@@ -15,9 +15,14 @@ pub fn shared() -> &'static str {
         .bootstrap_servers()
 }
 
+/// A name that nothing has yet: for a topic, a group, an instance.
+pub fn name() -> String {
+    format!("test-{:012x}", rand::random::<u64>() >> 16)
+}
+
 /// A new topic with a name of its own.
 pub fn topic(servers: &str, partitions: i32) -> String {
-    let name = format!("test-{:012x}", rand::random::<u64>() >> 16);
+    let name = name();
     let config = KafkaConfig::new(servers).expect("a usable address");
     let admin = Admin::connect(&config).expect("Kafka answers");
     admin

@@ -1,14 +1,18 @@
 //! What every test needs: a Kafka, processes, frames, and a look at what came of them.
 
+mod foreign;
 mod frames;
 mod kafka;
+mod lines;
 mod process;
 mod wait;
 
+pub use foreign::create_small_topic;
 pub use frames::{
     Follower, Seen, assert_complete, frame, ids_of, offsets_used, publish, publish_raw,
-    read_committed,
+    publish_records, read_committed,
 };
-pub use kafka::{shared, topic};
-pub use process::{Process, processor};
+pub use kafka::{name, shared, topic};
+pub use lines::{Lines, consume, pictures};
+pub use process::{Process, processor, program, run, run_ok};
 pub use wait::wait_for;

@@ -19,20 +19,25 @@ pub struct Process {
 impl Process {
     /// Starts `binary` with these arguments against a Kafka.
     pub fn start(binary: &str, servers: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program(binary));
+        command.args(args).env("KAFKA_BOOTSTRAP_SERVERS", servers);
+        Self::spawn(&format!("{binary} {}", args.join(" ")), command)
+    }
+
+    /// Starts any command; `name` is for messages.
+    pub fn spawn(name: &str, mut command: Command) -> Self {
         let dir = tempfile::tempdir().expect("a directory for the log");
         let log = dir.path().join("log");
         let file = File::create(&log).expect("a log file");
-        let child = Command::new(binaries().join(binary))
-            .args(args)
-            .env("KAFKA_BOOTSTRAP_SERVERS", servers)
+        let child = command
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log file twice"))
             .stderr(file)
             .spawn()
-            .unwrap_or_else(|cause| panic!("{binary} cannot be started: {cause}"));
+            .unwrap_or_else(|cause| panic!("{name} cannot be started: {cause}"));
         Self {
-            name: format!("{binary} {}", args.join(" ")),
+            name: name.to_owned(),
             child,
             log,
             dir,
@@ -120,6 +125,22 @@ pub fn processor(args: &[&str]) -> (Process, String) {
         std::fs::read_to_string(&file).ok()
     });
     (process, format!("http://{}", address.trim()))
+}
+
+/// Runs a binary to its end; returns its exit code and all that it printed.
+pub fn run(binary: &str, servers: &str, args: &[&str]) -> (Option<i32>, String) {
+    Process::start(binary, servers, args).outcome()
+}
+
+/// Runs a binary that must succeed.
+pub fn run_ok(binary: &str, servers: &str, args: &[&str]) {
+    let (code, log) = run(binary, servers, args);
+    assert_eq!(code, Some(0), "{binary} {}\n{log}", args.join(" "));
+}
+
+/// The path of a binary of ours.
+pub fn program(binary: &str) -> PathBuf {
+    binaries().join(binary)
 }
 
 /// Where the binaries are: in `FRAMELANE_BINARIES`, or built now from what is in the tree.
