@@ -40,8 +40,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Guarantee::ExactlyOnce, help_heading = "Delivery")]
     pub delivery: Guarantee,
     /// inline: the output carries the picture. reference: it names the input record that does (much cheaper for chains)
-    #[arg(long, value_enum, default_value_t = Content::Inline, help_heading = "Delivery")]
-    pub content: Content,
+    #[arg(long, value_enum, default_value_t = ContentMode::Inline, help_heading = "Delivery")]
+    pub content: ContentMode,
     /// How long a finished frame may wait for others before its transaction is committed. More come by themselves under
     /// load, because one commit waits for the one before [default: 10ms; 0s for at-least-once]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Delivery")]
@@ -119,7 +119,7 @@ pub enum Guarantee {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Content {
+pub enum ContentMode {
     Inline,
     Reference,
 }

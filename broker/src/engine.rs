@@ -1,9 +1,9 @@
 //! The one task that owns the ordering core: takes in what happens, does what the core says.
 
-use crate::args::{Config, Guarantee, Membership};
+use crate::args::{Config, Membership};
 use crate::calls::{self, Balancer, CallLimits, Caller, Progress};
 use crate::lanes::Lanes;
-use crate::output::{Destination, Output, Place};
+use crate::output::{Destination, Origin, Output};
 use crate::policy::{Decision, Policy};
 use crate::status::Status;
 use crate::work::{Job, Work};
@@ -151,7 +151,7 @@ impl Engine {
             lanes: Lanes::default(),
             destination,
             work,
-            status: Status::new(args.watchdog, args.delivery == Guarantee::ExactlyOnce),
+            status: Status::new(args.watchdog, args.delivery),
             balancer,
             tasks: TaskTracker::new(),
             finished,
@@ -209,7 +209,8 @@ impl Engine {
         drop((self.commands.take(), reports));
         if !gave_up {
             // Both threads have nothing left to do. (After giving up, the process's end is theirs.)
-            let ended = tokio::task::spawn_blocking(move || (feed.join(), thread.join())).await?;
+            let ended =
+                tokio::task::spawn_blocking(move || (feed.close_blocking(), thread.join())).await?;
             ended.1.map_err(|_| anyhow!("the writer thread panicked"))?;
         }
         self.status.summary();
@@ -330,7 +331,7 @@ impl Engine {
             offset,
             bytes,
         });
-        let input = Place::of(&record);
+        let input = Origin::of(&record);
         match wire::from_record(&record) {
             Ok(Kind::Frame(frame)) => self.begin(lane, input, frame),
             Ok(message) => {
@@ -347,7 +348,7 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, lane: LaneId, input: Place, frame: processor_proto::v1::Frame) {
+    fn begin(&mut self, lane: LaneId, input: Origin, frame: processor_proto::v1::Frame) {
         let offset = input.offset;
         let needs_pixels = self.balancer.needs_pixels();
         let resolving = needs_pixels

@@ -39,7 +39,7 @@ impl Destination {
     /// sharing one, and a spread source stays spread.
     pub fn record(
         &self,
-        input: &Place,
+        input: &Origin,
         message: &Kind,
         trace: &TraceContext,
     ) -> Result<Outgoing, wire::TooLarge> {
@@ -49,7 +49,7 @@ impl Destination {
     }
 
     /// A copy for the dead-letter topic, if there is one.
-    pub fn dead_letter(&self, input: &Place, copy: Outgoing, error: &str) -> Option<Outgoing> {
+    pub fn dead_letter(&self, input: &Origin, copy: Outgoing, error: &str) -> Option<Outgoing> {
         let topic = self.dead_letter.as_ref()?;
         let mut letter = Outgoing {
             topic: Arc::clone(topic),
@@ -62,7 +62,7 @@ impl Destination {
     }
 
     /// End-of-stream and gap records go through as they are.
-    pub fn pass_on(&self, input: &Place, message: &Kind) -> Output {
+    pub fn pass_on(&self, input: &Origin, message: &Kind) -> Output {
         let record = self.record(input, message, &input.trace.child());
         let record = record.expect("a message without a picture fits into a record");
         let outcome = message.word();
@@ -73,7 +73,7 @@ impl Destination {
     }
 
     /// A record that is no Envelope: a Gap stands in its place, and the lane lives on.
-    pub fn quarantine(&self, input: &Place, record: &Incoming, error: &str) -> Output {
+    pub fn quarantine(&self, input: &Origin, record: &Incoming, error: &str) -> Output {
         let id = wire::id_of(record);
         let gap = Kind::Gap(v1::Gap {
             count: u64::from(id.is_some()),
@@ -110,7 +110,7 @@ impl Destination {
             ),
             origin: Some(wire::reference_to(lane, from)),
         });
-        let input = Place {
+        let input = Origin {
             lane: lane.clone(),
             offset: from,
             timestamp_ms: wire::now_unix_ns() / 1_000_000,
@@ -132,14 +132,14 @@ fn unnamed(record: &Incoming) -> v1::FrameId {
 
 /// Where a record came from.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Origin {
     pub lane: TopicPartition,
     pub offset: i64,
     pub timestamp_ms: i64,
     pub trace: TraceContext,
 }
 
-impl Place {
+impl Origin {
     pub fn of(record: &Incoming) -> Self {
         Self {
             lane: record.lane.clone(),
@@ -150,7 +150,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.lane, self.offset)
     }

@@ -1,18 +1,18 @@
 //! What becomes of a frame when its calls are over: pure, from frame and outcome to the records in its place.
 
-use crate::args::{Content, OnFailure};
+use crate::args::{ContentMode, OnFailure};
 use crate::calls::Outcome;
-use crate::output::{Destination, Output, Place};
+use crate::output::{Destination, Origin, Output};
 use pipeline::kafka::Outgoing;
 use pipeline::{v1, wire};
 use processor_proto::envelope::Kind;
 use std::time::Duration;
-use v1::frame::Content as Picture;
+use v1::frame::Content;
 
 /// The choices of the command line that matter here.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    pub content: Content,
+    pub content: ContentMode,
     pub on_failure: OnFailure,
     pub destination: Destination,
 }
@@ -20,7 +20,7 @@ pub struct Policy {
 /// A frame whose calls are over.
 #[derive(Debug)]
 pub struct Processed {
-    pub input: Place,
+    pub input: Origin,
     /// As it was read: the content may be a reference.
     pub frame: v1::Frame,
     pub outcome: Outcome,
@@ -80,7 +80,7 @@ impl Policy {
     }
 
     /// A failed frame that does not go on: the reason to stop, or a Gap in its place.
-    fn without_frame(&self, input: &Place, frame: &v1::Frame, result: &v1::Result) -> Decision {
+    fn without_frame(&self, input: &Origin, frame: &v1::Frame, result: &v1::Result) -> Decision {
         let id = frame.id.clone().unwrap_or_default();
         if self.on_failure == OnFailure::Halt {
             return Decision::Halt(format!(
@@ -106,7 +106,7 @@ impl Policy {
     /// without its picture. None if it fits in no way.
     fn record(
         &self,
-        input: &Place,
+        input: &Origin,
         frame: &v1::Frame,
         result: v1::Result,
         picture: Option<v1::Picture>,
@@ -121,7 +121,7 @@ impl Policy {
         let mut unchanged = frame.clone();
         self.set_content(&mut unchanged, None, input);
         let mut bare = frame.clone();
-        bare.content = Some(Picture::Missing(v1::Missing {
+        bare.content = Some(Content::Missing(v1::Missing {
             reason: v1::missing::Reason::Omitted.into(),
             last_known: Some(wire::reference_to(&input.lane, input.offset)),
         }));
@@ -133,7 +133,7 @@ impl Policy {
 
     fn try_record(
         &self,
-        input: &Place,
+        input: &Origin,
         mut frame: v1::Frame,
         result: &v1::Result,
     ) -> Result<Outgoing, String> {
@@ -146,17 +146,17 @@ impl Policy {
         record.map_err(|error| error.to_string())
     }
 
-    fn set_content(&self, frame: &mut v1::Frame, picture: Option<v1::Picture>, input: &Place) {
+    fn set_content(&self, frame: &mut v1::Frame, picture: Option<v1::Picture>, input: &Origin) {
         if let Some(picture) = picture {
             frame.codec = picture.codec;
             frame.pixel_format = picture.pixel_format;
             frame.width = picture.width;
             frame.height = picture.height;
-            frame.content = Some(Picture::Inline(picture.content));
-        } else if self.content == Content::Reference && frame.inline().is_some() {
+            frame.content = Some(Content::Inline(picture.content));
+        } else if self.content == ContentMode::Reference && frame.inline().is_some() {
             // A reference stays as it is: it names the record that has the pixels, not one that names another.
             let reference = wire::reference_to(&input.lane, input.offset);
-            frame.content = Some(Picture::Reference(reference));
+            frame.content = Some(Content::Reference(reference));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What people and monitors see: a line a second, metrics, and a word when a lane is stuck.
 
+use crate::args::Guarantee;
 use crate::calls::Balancer;
 use crate::lanes::Lanes;
 use crate::output::Output;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Status {
     watchdog: Duration,
-    exactly_once: bool,
+    guarantee: Guarantee,
     start: Instant,
     frames: u64,
     failed: u64,
@@ -27,10 +28,10 @@ pub struct Status {
 }
 
 impl Status {
-    pub fn new(watchdog: Duration, exactly_once: bool) -> Self {
+    pub fn new(watchdog: Duration, guarantee: Guarantee) -> Self {
         Self {
             watchdog,
-            exactly_once,
+            guarantee,
             start: Instant::now(),
             frames: 0,
             failed: 0,
@@ -89,8 +90,8 @@ impl Status {
             ..0 => "?".to_owned(),
             lag => lag.to_string(),
         };
-        tracing::info!(
-            "{fps:.1} frames/s, {in_flight} calls in flight, {slots} frames waiting, lag {lag}, {} failed, \
+        eprintln!(
+            "{fps:.1} fps, {in_flight} calls in flight, {slots} frames waiting, lag {lag}, {} failed, \
              {up}/{replicas} processors up, {} partitions",
             self.failed,
             lanes.iter().count(),
@@ -164,10 +165,9 @@ impl Status {
             self.start.elapsed().as_secs_f64(),
             self.frames,
             self.failed,
-            if self.exactly_once {
-                "exactly once"
-            } else {
-                "at least once"
+            match self.guarantee {
+                Guarantee::ExactlyOnce => "exactly once",
+                Guarantee::AtLeastOnce => "at least once",
             },
         );
     }

@@ -1,7 +1,7 @@
 //! The work for one frame: picture, call, decision. One task each; dropped when its lane goes.
 
 use crate::calls::{Caller, Outcome, Progress};
-use crate::output::Place;
+use crate::output::Origin;
 use crate::policy::{Decision, Policy, Processed};
 use pipeline::ordering::LaneId;
 use pipeline::resolve::{Resolver, Resolving};
@@ -25,7 +25,7 @@ pub struct Work {
 #[derive(Debug)]
 pub struct Job {
     pub lane: LaneId,
-    pub input: Place,
+    pub input: Origin,
     pub frame: v1::Frame,
     /// Whether the processor looks at pictures.
     pub needs_pixels: bool,
@@ -76,7 +76,7 @@ impl Work {
     }
 
     /// Holds until Kafka can say what the picture is: it lies in the same Kafka as everything else.
-    async fn fetch(&self, mut resolving: Resolving, frame: &v1::Frame, input: &Place) -> Content {
+    async fn fetch(&self, mut resolving: Resolving, frame: &v1::Frame, input: &Origin) -> Content {
         loop {
             match resolving.content().await {
                 Ok(content) => return content,

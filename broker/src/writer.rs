@@ -117,13 +117,9 @@ impl OpenWriter {
                 writer.commit(records, Some((offsets, stamp)))
             }
             Self::AtLeastOnce { writer, .. } => {
-                let receipts: Vec<_> = records
-                    .map(|record| writer.send(record))
-                    .collect::<Result<_, _>>()
+                writer
+                    .send_all(records)
                     .map_err(TransactionFault::Unknown)?;
-                for receipt in receipts {
-                    receipt.wait().map_err(TransactionFault::Unknown)?;
-                }
                 // Refused while partitions move: then their next owner writes these frames once more.
                 if let Err(fault) = feed.commit(offsets) {
                     tracing::warn!(%fault, "written, but the offsets are not committed");

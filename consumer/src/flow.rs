@@ -21,7 +21,8 @@ use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming, KafkaFault};
 use pipeline::{resolve::Resolver, wire};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Why the flow stops before its end.
@@ -30,10 +31,20 @@ pub enum FlowError {
     /// Reading or committing.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
+    /// Kafka did not answer when the last progress was to be committed.
+    #[error(
+        "Kafka did not answer within {COMMIT_GRACE:?}: the last progress of the group is not committed. Sinks that write \
+         files have kept theirs: the same command goes on behind it"
+    )]
+    NoCommit,
     /// A sink.
     #[error(transparent)]
     Sinks(#[from] CrewError),
 }
+
+/// How long a commit may take before partitions are given back or the consumer ends without it. A node that restarts
+/// answers within it.
+const COMMIT_GRACE: Duration = Duration::from_secs(15);
 
 /// Everything between Kafka and the sinks.
 pub struct Flow {
@@ -104,9 +115,8 @@ impl Flow {
     ) -> Result<(), FlowError> {
         let result = self.show(&mut feed, &shutdown).await;
         self.status.end().await;
-        let closing = close(feed, self.control.clone());
-        let finished = self.crew.finish().await;
-        closing.await;
+        // At the same time: others take over the partitions while a video is still being made.
+        let (finished, ()) = tokio::join!(self.crew.finish(), feed.close());
         result?;
         Ok(finished?)
     }
@@ -175,6 +185,7 @@ impl Flow {
                 }
             }
             Event::Feed(FeedEvent::Expired { lane, from, to }) => {
+                self.control.release(lane, 1, 0); // it took a record's room
                 let partition = self.lanes.get(&lane).map(|lane| lane.tp.to_string());
                 tracing::error!(
                     partition,
@@ -298,7 +309,7 @@ impl Flow {
         if !lost {
             match self.settle().await {
                 // The group moves on; its next member shows again what could not be committed.
-                Err(FlowError::Kafka(fault)) => {
+                Err(fault @ (FlowError::Kafka(_) | FlowError::NoCommit)) => {
                     tracing::error!(%fault, "partitions are given back without their last progress");
                 }
                 settled => settled?,
@@ -342,8 +353,9 @@ impl Flow {
             self.crew.changed().await?;
         }
         self.checkpoints.commit_if_safe(&self.crew);
-        self.checkpoints.committed_all().await;
-        Ok(())
+        timeout(COMMIT_GRACE, self.checkpoints.committed_all())
+            .await
+            .map_err(|_| FlowError::NoCommit)
     }
 }
 
@@ -353,14 +365,4 @@ fn reading_state(lanes: &BTreeMap<u64, Lane>, now: Instant) -> ReadingState {
         partitions: lanes.len(),
         caught_up: caught_up.min().flatten(), // None is the least: one partition is enough
     }
-}
-
-/// Leaves the group; what is still on its way is dropped.
-async fn close(mut feed: Feed, control: FeedControl) {
-    control.close();
-    while let Some(event) = feed.next().await {
-        drop(event); // and with it the `done` of revocations: everything is settled
-    }
-    // The feed's thread ends with its events; if it panicked, the log has it.
-    let _ = tokio::task::spawn_blocking(move || feed.join()).await;
 }

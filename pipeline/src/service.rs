@@ -1,5 +1,7 @@
 //! From the command line to the exit code: what every binary of Framelane does the same way.
 
+use anyhow::Context;
+use metrics_exporter_prometheus::{ExporterFuture, PrometheusBuilder};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,9 +14,9 @@ use tracing_subscriber::EnvFilter;
 pub struct ConfigError(pub String);
 
 /// Exit code of configuration errors; the command-line parser uses the same one.
-pub const EXIT_CONFIG: u8 = 2;
+const EXIT_CONFIG: u8 = 2;
 /// Exit code of failures at run time.
-pub const EXIT_FAILURE: u8 = 1;
+const EXIT_FAILURE: u8 = 1;
 
 /// Observability options of every service.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,7 +30,7 @@ pub struct TelemetryArgs {
 /// Sets up logging and metrics, runs the service until it ends or a signal comes, and turns its result into an exit
 /// code: 0, [`EXIT_FAILURE`], or [`EXIT_CONFIG`] for a [`ConfigError`] or a Kafka configuration fault.
 ///
-/// SIGINT and SIGTERM cancel the token once; the service then ends within its grace time.
+/// SIGINT and SIGTERM cancel the token; the service then ends within its grace time. A second one ends the process.
 pub fn run<F, S>(telemetry: &TelemetryArgs, service: F) -> ExitCode
 where
     F: FnOnce(CancellationToken) -> S,
@@ -40,12 +42,12 @@ where
         Err(cause) => return fail(&anyhow::Error::new(cause).context("starting the runtime")),
     };
     let result = runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        cancel_on_signals(&shutdown)?;
-        if let Some(address) = telemetry.metrics {
-            serve_metrics(address)?;
+        let shutdown = processor_proto::shutdown_on_signals()?;
+        let exporter = telemetry.metrics.map(open_metrics).transpose()?;
+        tokio::select! {
+            result = service(shutdown) => result,
+            error = serve_metrics(exporter) => Err(error),
         }
-        service(shutdown).await
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,7 +72,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Logs go to stderr; RUST_LOG chooses what is logged (default: info).
-pub fn init_logging() {
+fn init_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A second call (in tests) keeps the first one's subscriber.
     let _ = tracing_subscriber::fmt()
@@ -80,37 +82,31 @@ pub fn init_logging() {
         .try_init();
 }
 
-fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
-    // The exporter binds later, in a task of its own; binding here first names the problem at once.
-    let probe = std::net::TcpListener::bind(address).map_err(|cause| {
-        anyhow::anyhow!("cannot serve metrics at {address}: {cause}. Give --metrics another port")
-    })?;
-    drop(probe);
-    metrics_exporter_prometheus::PrometheusBuilder::new()
+fn open_metrics(address: SocketAddr) -> anyhow::Result<ExporterFuture> {
+    let (recorder, exporter) = PrometheusBuilder::new()
         .with_http_listener(address)
         .set_buckets(&LATENCY_BUCKETS_S)?
-        .install()?;
+        .build()
+        .with_context(|| {
+            format!("cannot serve metrics at {address}: give --metrics another port")
+        })?;
+    metrics::set_global_recorder(recorder)?;
     tracing::info!("metrics at http://{address}/metrics");
-    Ok(())
+    Ok(exporter)
+}
+
+/// Answers scrapes; comes back only with a failure.
+async fn serve_metrics(exporter: Option<ExporterFuture>) -> anyhow::Error {
+    match exporter {
+        None => std::future::pending().await,
+        Some(exporter) => match exporter.await {
+            Ok(()) => anyhow::anyhow!("the metrics listener has ended"),
+            Err(cause) => anyhow::anyhow!("the metrics listener failed: {cause:?}"),
+        },
+    }
 }
 
 /// Seconds: 1 ms to 30 s in steps of about 2.
 const LATENCY_BUCKETS_S: [f64; 15] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0,
 ];
-
-fn cancel_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let token = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("stopping");
-        token.cancel();
-    });
-    Ok(())
-}

@@ -42,6 +42,12 @@ mod shutdown;
 mod threads;
 mod words;
 
+/// The largest Kafka record (key, headers and payload) that any part of Framelane writes or reads.
+///
+/// A 4K JPEG at high quality is 2-4 MB. Topic, node, producer, consumer and gRPC limits all derive from this one
+/// number, because a frame that passes one and not the next would be lost half-way.
+pub const MAX_RECORD_BYTES: usize = 8 << 20;
+
 pub use counted::Counts;
 pub use processor::{Attribute, ProcessError, Processed, Processor};
 pub use server::{MAX_MESSAGE_BYTES, ServeConfig, ServeError, Server, Stopped, serve};

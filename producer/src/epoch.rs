@@ -217,19 +217,10 @@ impl Opened {
 impl Opened {
     /// Claims nothing after all.
     pub async fn close(self) {
-        let Self {
-            writer, mut feed, ..
-        } = self;
-        feed.control().close();
-        while let Some(event) = feed.next().await {
-            drop(event);
-        }
-        // Both wait for threads of theirs.
-        let _ = tokio::task::spawn_blocking(move || {
-            feed.join();
-            drop(writer);
-        })
-        .await;
+        let Self { writer, feed, .. } = self;
+        feed.close().await;
+        // It waits for a thread of its own.
+        let _ = tokio::task::spawn_blocking(move || drop(writer)).await;
     }
 }
 
@@ -324,8 +315,7 @@ async fn watch_claims(
             FeedEvent::Assigned(_) | FeedEvent::ReachedEnd { .. } => {}
         }
     }
-    // Joining blocks for a moment.
-    let _ = tokio::task::spawn_blocking(move || feed.join()).await;
+    feed.close().await;
 }
 
 #[cfg(test)]

@@ -111,11 +111,7 @@ fn last_in(
     };
     let mut feed = Feed::assign(kafka, std::slice::from_ref(lane), start, TAIL_BOUNDS)?;
     let found = read_window(&mut feed, window, source_id);
-    feed.control().close();
-    while let Some(event) = feed.next_blocking() {
-        drop(event);
-    }
-    feed.join();
+    feed.close_blocking();
     found
 }
 

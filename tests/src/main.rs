@@ -5,8 +5,13 @@
 
 mod harness;
 
+mod boundaries;
 mod broker_delivery;
 mod broker_policies;
+mod consumer;
+mod consumer_kills;
+mod errors;
 mod kafka_faults;
+mod pipeline;
 mod producer;
 mod producer_restarts;

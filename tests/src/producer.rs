@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Follower, Process, consume, name, pictures, publish_records, read_committed, run, run_ok,
-    shared,
+    shared, topic,
 };
 use pipeline::trace::TraceContext;
 use pipeline::{envelope::Kind, wire};
@@ -43,8 +43,8 @@ fn frames_are_numbered_from_0_and_their_pixels_say_the_same() {
 
 #[test]
 fn a_picture_under_another_frames_id_is_found_out() {
-    let (topic, mixed_up) = (pattern(10, &[]), name());
-    let swapped = read_committed(shared(), &topic).into_iter().map(|one| {
+    let (source, mixed_up) = (pattern(10, &[]), topic(shared(), 1));
+    let swapped = read_committed(shared(), &source).into_iter().map(|one| {
         let Kind::Frame(mut frame) = one.message else {
             return wire::to_record(
                 &mixed_up.as_str().into(),

@@ -36,19 +36,19 @@ struct State {
 struct Waiter {
     /// Where the call before failed: another replica is wanted, if there is one.
     avoid: Option<ReplicaId>,
-    place: oneshot::Sender<Place>,
+    place: oneshot::Sender<Permit>,
 }
 
 /// The right to make one call to one replica; given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     balancer: Arc<Balancer>,
     pub replica: ReplicaId,
     pub address: Arc<str>,
     pub client: ProcessorClient<Channel>,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.balancer
             .change(self.replica, |replica| replica.in_flight -= 1);
@@ -76,7 +76,7 @@ impl Drop for LeaveQueue<'_> {
 
 impl Balancer {
     /// Waits for a place. `avoid` names the replica whose call for this frame failed just before.
-    pub async fn place(self: &Arc<Self>, lane: LaneId, avoid: Option<ReplicaId>) -> Place {
+    pub async fn permit(self: &Arc<Self>, lane: LaneId, avoid: Option<ReplicaId>) -> Permit {
         let (place, wait) = oneshot::channel();
         let queue = avoid.map_or(Queue::Lane(lane), |_| Queue::Retries);
         let ticket = self.state().enqueue(queue, Waiter { avoid, place });
@@ -121,7 +121,7 @@ impl Balancer {
                 continue;
             };
             replica.in_flight += 1;
-            let place = Place {
+            let place = Permit {
                 balancer: Arc::clone(self),
                 replica: id,
                 address: Arc::clone(&replica.address),
@@ -246,12 +246,12 @@ mod tests {
     async fn calls_go_to_the_replica_with_the_fewest_in_flight() {
         let balancer = Arc::new(Balancer::default());
         let (a, b) = (add(&balancer, 2), add(&balancer, 2));
-        let first = balancer.place(1, None).await;
-        let second = balancer.place(1, None).await;
+        let first = balancer.permit(1, None).await;
+        let second = balancer.permit(1, None).await;
         assert_ne!(first.replica, second.replica);
         let freed = first.replica;
         drop(first);
-        let third = balancer.place(1, None).await;
+        let third = balancer.permit(1, None).await;
         assert_eq!(third.replica, freed);
         assert!([a, b].contains(&freed));
     }
@@ -260,16 +260,16 @@ mod tests {
     async fn a_retry_goes_to_another_replica_unless_there_is_none() {
         let balancer = Arc::new(Balancer::default());
         let (a, b) = (add(&balancer, 9), add(&balancer, 9));
-        assert_eq!(balancer.place(1, Some(a)).await.replica, b);
+        assert_eq!(balancer.permit(1, Some(a)).await.replica, b);
         balancer.change(b, |replica| replica.is_up = false);
-        assert_eq!(balancer.place(1, Some(a)).await.replica, a);
+        assert_eq!(balancer.permit(1, Some(a)).await.replica, a);
     }
 
     #[tokio::test]
     async fn waiting_calls_are_served_lane_by_lane_and_retries_first() {
         let balancer = Arc::new(Balancer::default());
         let only = add(&balancer, 1);
-        let held = balancer.place(1, None).await;
+        let held = balancer.permit(1, None).await;
         let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
         for (lane, avoid, name) in [
             (1, None, "a"),
@@ -279,7 +279,7 @@ mod tests {
         ] {
             let (balancer, served) = (Arc::clone(&balancer), served.clone());
             let place = tokio::spawn(async move {
-                let place = balancer.place(lane, avoid).await;
+                let place = balancer.permit(lane, avoid).await;
                 served.send(name).unwrap();
                 drop(place);
             });
@@ -298,11 +298,11 @@ mod tests {
     async fn a_call_that_gives_up_waiting_costs_no_place() {
         let balancer = Arc::new(Balancer::default());
         add(&balancer, 1);
-        let held = balancer.place(1, None).await;
-        let waiting = Box::pin(balancer.place(1, None));
+        let held = balancer.permit(1, None).await;
+        let waiting = Box::pin(balancer.permit(1, None));
         assert!(futures_now(waiting).is_none());
         drop(held);
-        drop(balancer.place(1, None).await);
+        drop(balancer.permit(1, None).await);
         assert_eq!(balancer.summary(), (1, 1, 0));
     }
 

@@ -1,6 +1,6 @@
 //! All calls for one frame: deadline, retries with backoff on another replica, and the isolation of suspects.
 
-use super::balancer::{Balancer, Place};
+use super::balancer::{Balancer, Permit};
 use super::failure::Failure;
 use super::replica::ReplicaId;
 use pipeline::ordering::LaneId;
@@ -125,7 +125,7 @@ impl Caller {
         let mut busy_since: Option<Instant> = None;
         loop {
             progress.set(Phase::WaitingForReplica);
-            let place = self.balancer.place(lane, failed_at).await;
+            let place = self.balancer.permit(lane, failed_at).await;
             let attempt = attempts + 1;
             progress.set(Phase::Calling {
                 replica: Arc::clone(&place.address),
@@ -184,7 +184,7 @@ impl Caller {
 
     async fn call_once(
         &self,
-        place: &Place,
+        place: &Permit,
         frame: &Frame,
         attempt: u32,
         trace: TraceContext,
@@ -211,7 +211,7 @@ impl Caller {
         Ok(response)
     }
 
-    fn account(&self, place: &Place, result: &Result<ProcessResponse, Failure>, call: Duration) {
+    fn account(&self, place: &Permit, result: &Result<ProcessResponse, Failure>, call: Duration) {
         let outcome = match result {
             Ok(_) => "ok",
             Err(Failure::Busy(_)) => "busy",

@@ -1,14 +1,12 @@
 //! One address of a processor: its connection, what it can take, and how it has been doing.
 
-use pipeline::kafka::MAX_RECORD_BYTES;
+use processor_proto::MAX_MESSAGE_BYTES;
 use processor_proto::v1::processor_client::ProcessorClient;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// A request or reply holds one frame and a few kilobytes of results.
-const MAX_MESSAGE_BYTES: usize = MAX_RECORD_BYTES + (64 << 10);
 /// Calls in flight if neither the command line nor the processor says.
 const DEFAULT_LIMIT: usize = 32;
 /// This many failures in a row make a replica an outlier.

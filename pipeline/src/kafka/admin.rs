@@ -1,10 +1,10 @@
 //! Topics: made with explicit settings, checked before use.
 
-use super::config::MAX_RECORD_BYTES;
+use super::MAX_RECORD_BYTES;
 use super::feed::offset_list;
 use super::start::{REQUEST_TIMEOUT, patiently};
 use super::transaction::TRANSACTION_TIMEOUT;
-use super::{KafkaConfig, KafkaFault, Position, TopicPartition};
+use super::{KafkaConfig, KafkaFault, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -248,10 +248,5 @@ impl Admin {
             .map_err(KafkaFault::request(format!(
                 "deleting records of {lane} before {offset}"
             )))
-    }
-
-    /// The offset that a position means now.
-    pub fn offset_at(&self, lane: &TopicPartition, position: Position) -> Result<i64, KafkaFault> {
-        super::start::resolve_position(&self.reader, lane, position)
     }
 }

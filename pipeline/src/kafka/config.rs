@@ -1,15 +1,10 @@
 //! Where Kafka is and how every client of ours is set up. Each number has its reason here.
 
 use super::KafkaFault;
+use processor_proto::MAX_RECORD_BYTES;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use std::time::Duration;
-
-/// The largest record (key, headers and payload) that any part of Framelane writes or reads.
-///
-/// A 4K JPEG at high quality is 2-4 MB. Topic, node, producer, consumer and gRPC limits all derive from this one
-/// number, because a frame that passes one and not the next would be lost half-way.
-pub const MAX_RECORD_BYTES: usize = 8 << 20;
 
 /// Command-line options of everything that talks to Kafka.
 #[derive(Debug, Clone, clap::Args)]

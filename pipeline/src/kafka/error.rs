@@ -75,6 +75,10 @@ impl KafkaFault {
         }
     }
 
+    pub(super) fn no_thread(cause: std::io::Error) -> Self {
+        Self::Failed(format!("the system starts no more threads: {cause}"))
+    }
+
     /// True if the settings have to change before another try can help.
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::BadAddress(_) | Self::Unfit(_))

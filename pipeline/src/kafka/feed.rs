@@ -96,6 +96,8 @@ pub struct GroupMember {
 #[derive(Debug)]
 pub struct Feed {
     events: mpsc::Receiver<Option<FeedEvent>>,
+    /// The end is told once; the channel itself stays open.
+    has_ended: bool,
     control: FeedControl,
     thread: Option<JoinHandle<()>>,
 }
@@ -153,9 +155,10 @@ impl Feed {
             Subscription::Partitions(_) => Group::None,
         };
         let shared = Arc::new(Shared::new(sender, bounds, start, group));
-        let thread = Reader::open(client, subscription, Arc::clone(&shared))?.spawn();
+        let thread = Reader::open(client, subscription, Arc::clone(&shared))?.spawn()?;
         Ok(Self {
             events,
+            has_ended: false,
             control: FeedControl { shared },
             thread: Some(thread),
         })
@@ -163,12 +166,22 @@ impl Feed {
 
     /// The next event; None after [`FeedControl::close`], when everything has been handed over.
     pub async fn next(&mut self) -> Option<FeedEvent> {
-        self.events.recv().await.flatten()
+        let event = match self.has_ended {
+            true => None,
+            false => self.events.recv().await.flatten(),
+        };
+        self.has_ended = event.is_none();
+        event
     }
 
     /// The next event for callers without a runtime; None as in [`Feed::next`].
     pub fn next_blocking(&mut self) -> Option<FeedEvent> {
-        self.events.blocking_recv().flatten()
+        let event = match self.has_ended {
+            true => None,
+            false => self.events.blocking_recv().flatten(),
+        };
+        self.has_ended = event.is_none();
+        event
     }
 
     /// A handle for other tasks and threads.
@@ -176,10 +189,19 @@ impl Feed {
         self.control.clone()
     }
 
-    /// Waits for the feed's threads. Call it after [`FeedControl::close`], when `next` has returned None.
-    pub fn join(mut self) {
-        self.events.close();
+    /// Gives all partitions back and waits for the feed's threads. What is still on its way is dropped, and with it the
+    /// `done` of revocations.
+    pub async fn close(mut self) {
         self.control.close();
+        while self.next().await.is_some() {}
+        // Joining blocks for a moment. The task cannot fail but by a panic, which the log has.
+        let _ = tokio::task::spawn_blocking(move || self.close_blocking()).await;
+    }
+
+    /// As [`Feed::close`], on a thread without a runtime.
+    pub fn close_blocking(mut self) {
+        self.control.close();
+        while self.next_blocking().is_some() {}
         if let Some(thread) = self.thread.take() {
             // A panic in the feed thread has closed the stream of events, which the service has already seen.
             let _ = thread.join();
@@ -191,11 +213,6 @@ impl FeedControl {
     /// Says that records of a lane are done with and their memory is free.
     pub fn release(&self, lane: u64, records: usize, bytes: usize) {
         self.shared.gate.release(lane, records, bytes);
-    }
-
-    /// Bytes taken and not yet released.
-    pub fn held_bytes(&self) -> usize {
-        self.shared.gate.held_bytes()
     }
 
     /// Ends the feed: all lanes are revoked (with an event each service must answer), then the stream ends.
@@ -243,7 +260,7 @@ impl FeedControl {
         Ok(lanes.iter().map(offset_of).collect())
     }
 
-    /// The offset after the newest record, as far as the client knows without asking: for lag displays.
+    /// The offset after the newest record: for lag displays. Asks Kafka, so it blocks; None if there is no answer.
     pub fn end_offset(&self, lane: &TopicPartition) -> Option<i64> {
         let consumer = self.shared.consumer().ok()?;
         consumer

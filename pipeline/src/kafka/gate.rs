@@ -120,7 +120,8 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    pub(super) fn held_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
         self.state().total_bytes
     }
 

@@ -25,11 +25,12 @@ mod transaction;
 mod writer;
 
 pub use admin::{Admin, TopicInfo, TopicSpec};
-pub use config::{KafkaArgs, KafkaConfig, MAX_RECORD_BYTES};
+pub use config::{KafkaArgs, KafkaConfig};
 pub use error::KafkaFault;
 pub use feed::{Feed, FeedControl, FeedEvent, GroupMember, Lane, Membership};
 pub use gate::LaneBounds;
 pub use lookup::{Lookup, LookupError};
+pub use processor_proto::MAX_RECORD_BYTES;
 pub use record::{Incoming, Outgoing, TopicPartition};
 pub use start::{Position, StartPolicy};
 pub use transaction::{GroupStamp, TransactionFault, TransactionalWriter};

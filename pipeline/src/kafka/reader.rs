@@ -62,14 +62,14 @@ impl Reader {
         })
     }
 
-    pub(super) fn spawn(self) -> JoinHandle<()> {
+    pub(super) fn spawn(self) -> Result<JoinHandle<()>, KafkaFault> {
         std::thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
                 let _end = EndOfEvents(Arc::clone(&self.shared));
                 self.run();
             })
-            .expect("the process may start a thread")
+            .map_err(KafkaFault::no_thread)
     }
 
     fn run(mut self) {

@@ -128,7 +128,7 @@ impl FeedContext {
             queue,
             shared: Arc::clone(shared),
         };
-        let thread = intake.spawn().expect("the process may start a thread");
+        let thread = intake.spawn().map_err(KafkaFault::no_thread)?;
         lock(&shared.intakes).insert(tp, (lane, thread));
         Ok(())
     }

@@ -93,7 +93,8 @@ impl TransactionalWriter {
             .begin_transaction()
             .map_err(KafkaFault::request("beginning a transaction"))
             .map_err(TransactionFault::Unknown)?;
-        if let Err(fault) = self.write(records) {
+        // With all acknowledgements here the commit has nothing left to flush.
+        if let Err(fault) = self.writer.send_all(records) {
             return Err(self.abort(fault));
         }
         if let Some((offsets, stamp)) = consumed {
@@ -118,17 +119,6 @@ impl TransactionalWriter {
                 TransactionFault::Unknown(fault)
             }
         })
-    }
-
-    /// Sends all and waits for the acknowledgements: the commit that follows then has nothing left to flush.
-    fn write<'a>(&self, records: impl IntoIterator<Item = &'a Outgoing>) -> Result<(), KafkaFault> {
-        let receipts: Vec<_> = records
-            .into_iter()
-            .map(|record| self.writer.send(record))
-            .collect::<Result<_, _>>()?;
-        receipts
-            .into_iter()
-            .try_for_each(|receipt| receipt.wait().map(drop))
     }
 
     fn abort(&mut self, why: KafkaFault) -> TransactionFault {

@@ -111,6 +111,20 @@ impl Writer {
         self.send_now(record)
     }
 
+    /// Sends all and waits for all acknowledgements.
+    pub fn send_all<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a Outgoing>,
+    ) -> Result<(), KafkaFault> {
+        let receipts: Vec<_> = records
+            .into_iter()
+            .map(|record| self.send(record))
+            .collect::<Result<_, _>>()?;
+        receipts
+            .into_iter()
+            .try_for_each(|receipt| receipt.wait().map(drop))
+    }
+
     /// As [`Writer::send`], but returns None instead of waiting.
     pub fn try_send(&self, record: &Outgoing) -> Result<Option<Receipt>, KafkaFault> {
         if self.unacknowledged_bytes() >= MAX_UNACKNOWLEDGED_BYTES {

@@ -21,7 +21,10 @@ pub(super) fn id(kind: &'static str, id: Option<&FrameId>) -> Result<(), DecodeE
 
 pub(super) fn gap(gap: &Gap) -> Result<(), DecodeError> {
     // They stand for records of which nothing may be known, not even whose they were.
-    if matches!(gap.reason(), gap::Reason::Undecodable | gap::Reason::Expired) {
+    if matches!(
+        gap.reason(),
+        gap::Reason::Undecodable | gap::Reason::Expired
+    ) {
         return Ok(());
     }
     id("gap", gap.first.as_ref())?;

@@ -193,14 +193,9 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let Some(mut feed) = self.feed.take() else {
-            return;
-        };
-        feed.control().close();
-        while let Some(event) = feed.next_blocking() {
-            drop(event);
+        if let Some(feed) = self.feed.take() {
+            feed.close_blocking();
         }
-        feed.join();
     }
 }
 

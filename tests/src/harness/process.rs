@@ -13,7 +13,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
-    dir: tempfile::TempDir,
+    /// Removed with the log when the test is over.
+    _dir: tempfile::TempDir,
 }
 
 impl Process {
@@ -40,18 +41,13 @@ impl Process {
             name: name.to_owned(),
             child,
             log,
-            dir,
+            _dir: dir,
         }
     }
 
     /// All that it has printed so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// A place for its files.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Waits until it has printed this.
@@ -92,14 +88,6 @@ impl Process {
     pub fn outcome(mut self) -> (Option<i32>, String) {
         let status = self.wait();
         (status.code(), self.log())
-    }
-
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("it is a child of ours")
-            .is_none()
     }
 }
 
