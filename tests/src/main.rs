@@ -3,6 +3,8 @@
 //! Kafka is found as everywhere (`KAFKA_BOOTSTRAP_SERVERS`, Docker, jars); tests that kill Kafka start one of their own.
 //! `cargo test -p framelane-tests NAME` runs one of them; logs of its processes are printed when it fails.
 
+#![allow(clippy::unwrap_used)] // all of this is tests, helpers included
+
 mod harness;
 
 mod boundaries;
