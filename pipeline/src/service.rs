@@ -28,7 +28,7 @@ pub struct TelemetryArgs {
 }
 
 /// Sets up logging and metrics, runs the service until it ends or a signal comes, and turns its result into an exit
-/// code: 0, [`EXIT_FAILURE`], or [`EXIT_CONFIG`] for a [`ConfigError`] or a Kafka configuration fault.
+/// code: 0, 1, or 2 for a [`ConfigError`] or a Kafka configuration fault.
 ///
 /// SIGINT and SIGTERM cancel the token; the service then ends within its grace time. A second one ends the process.
 pub fn run<F, S>(telemetry: &TelemetryArgs, service: F) -> ExitCode
