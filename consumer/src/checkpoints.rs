@@ -24,8 +24,10 @@ pub struct Checkpoints {
     /// To be committed when the sinks are safe.
     offsets: Vec<(TopicPartition, i64)>,
     commit: Option<JoinHandle<Outcome>>,
-    /// Of the last commit that ended.
+    /// Of the last commit that ended, until somebody asks.
     outcome: Outcome,
+    /// The last commit failed: its records are not committed, although they are safe.
+    has_failed: bool,
 }
 
 impl Checkpoints {
@@ -38,6 +40,7 @@ impl Checkpoints {
             offsets: Vec::new(),
             commit: None,
             outcome: Ok(()),
+            has_failed: false,
         }
     }
 
@@ -48,7 +51,7 @@ impl Checkpoints {
 
     /// True if sinks have records that no checkpoint covers, or that are not committed.
     pub fn has_unsafe_records(&self) -> bool {
-        self.records > 0 || self.outcome.is_err()
+        self.records > 0 || self.has_failed
     }
 
     /// True if it is time for a round and none is under way.
@@ -73,6 +76,7 @@ impl Checkpoints {
         self.records = 0;
         self.last = Instant::now();
         self.outcome = Ok(());
+        self.has_failed = false;
         let lanes = progress.lanes.iter();
         self.offsets = lanes.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
     }
@@ -102,6 +106,7 @@ impl Checkpoints {
             Err(KafkaFault::Failed(what))
         });
         if let Err(fault) = &self.outcome {
+            self.has_failed = true;
             tracing::warn!(%fault, "progress is not committed; trying again with the next records");
         }
     }

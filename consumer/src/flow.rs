@@ -126,21 +126,28 @@ impl Flow {
         feed: &mut Feed,
         shutdown: &CancellationToken,
     ) -> Result<(), FlowError> {
+        let mut last_try = None;
         loop {
             self.give_ready().await?;
             self.advance_stage();
             if self.is_over() {
-                break;
-            }
-            if self.checkpoints.is_due(&self.crew) {
+                let settled = self.settle().await;
+                let last_try = *last_try.get_or_insert_with(|| Instant::now() + COMMIT_GRACE);
+                match settled {
+                    // A member that the group took for dead gets its partitions anew, and commits then.
+                    Err(FlowError::Kafka(_))
+                        if self.stage == Stage::Draining && Instant::now() < last_try =>
+                    {
+                        self.stage = Stage::Reading;
+                    }
+                    settled => return settled,
+                }
+            } else if self.checkpoints.is_due(&self.crew) {
                 self.begin_checkpoint().await?;
             }
             let event = self.next_event(feed, shutdown).await?;
             self.apply(event).await?;
         }
-        self.give_ready().await?;
-        self.settle().await?;
-        Ok(())
     }
 
     async fn next_event(

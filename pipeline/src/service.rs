@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::{ExporterFuture, PrometheusBuilder};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +18,10 @@ pub struct ConfigError(pub String);
 const EXIT_CONFIG: u8 = 2;
 /// Exit code of failures at run time.
 const EXIT_FAILURE: u8 = 1;
+/// The Kafka client closes a consumer once more when it is dropped, and calls it an error that it is closed already.
+const DEFAULT_FILTER: &str = "info,rdkafka::consumer::base_consumer=off";
+/// For blocking calls that are still under way when the service has ended.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Observability options of every service.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,6 +54,8 @@ where
             error = serve_metrics(exporter) => Err(error),
         }
     });
+    // A call to Kafka that hangs must not hold up the end: its thread ends with the process.
+    runtime.shutdown_timeout(LAST_CALLS);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -73,7 +80,8 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 
 /// Logs go to stderr; RUST_LOG chooses what is logged (default: info).
 fn init_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     // A second call (in tests) keeps the first one's subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,9 +1,9 @@
 //! The whole way, with every part real: video file, producer, broker, two people detectors, consumer.
 
 use crate::harness::{
-    Follower, Lines, Process, consume, name, processor, run_ok, shared, wait_for,
+    Follower, Lines, Process, clip, consume, name, processor, run_ok, shared, wait_for,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Frames of the shipped clip.
 const FRAMES: u64 = 220;
@@ -20,15 +20,7 @@ impl Pipeline {
     /// The clip is small here: looking for people takes its time.
     fn start() -> Self {
         let input = name();
-        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/people.mp4");
-        let args = [
-            "--file",
-            clip.to_str().unwrap(),
-            "--pace",
-            "max",
-            "--resize",
-            "320x240",
-        ];
+        let args = ["--file", &clip(), "--pace", "max", "--resize", "320x240"];
         run_ok(
             "producer",
             shared(),

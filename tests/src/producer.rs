@@ -1,18 +1,12 @@
 //! Video in: every picture that is captured is in Kafka once and in order, or announced as missing.
 
 use crate::harness::{
-    Follower, Process, consume, name, pictures, publish_records, read_committed, run, run_ok,
+    Follower, Process, clip, consume, name, pictures, publish_records, read_committed, run, run_ok,
     shared, topic,
 };
 use pipeline::trace::TraceContext;
 use pipeline::{envelope::Kind, wire};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-
-/// The clip that is shipped: 220 frames.
-fn clip() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/people.mp4")
-}
 
 /// Publishes `count` frames of a test picture as fast as possible; returns the new topic, which is also the source.
 fn pattern(count: u64, more: &[&str]) -> String {

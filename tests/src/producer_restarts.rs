@@ -1,7 +1,6 @@
 //! A source that starts again: ids never repeat, imports go on where they were killed.
 
-use crate::harness::{Follower, Process, consume, name, pictures, run_ok, shared};
-use std::path::Path;
+use crate::harness::{Follower, Process, clip, consume, name, pictures, run_ok, shared};
 
 #[test]
 fn every_start_has_an_epoch_of_its_own_also_after_kill_9() {
@@ -66,15 +65,7 @@ fn import_with_kills(topic: &str, args: &[&str], kill_at: &[usize]) {
 #[test]
 fn a_killed_import_of_a_file_neither_loses_nor_doubles_a_frame() {
     let (whole, killed) = (name(), name());
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/people.mp4");
-    let file = [
-        "--file",
-        clip.to_str().unwrap(),
-        "--pace",
-        "max",
-        "--resize",
-        "192x144",
-    ];
+    let file = ["--file", &clip(), "--pace", "max", "--resize", "192x144"];
     run_ok(
         "producer",
         shared(),
@@ -135,10 +126,9 @@ fn a_killed_import_of_a_folder_goes_on_and_is_complete_when_asked_again() {
 #[test]
 fn a_second_import_of_a_file_takes_over_and_still_every_frame_is_there_once() {
     let topic = name();
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/people.mp4");
     let args = [
         "--file",
-        clip.to_str().unwrap(),
+        &clip(),
         "--resize",
         "192x144",
         "--resume",

@@ -36,7 +36,7 @@ struct State {
 struct Waiter {
     /// Where the call before failed: another replica is wanted, if there is one.
     avoid: Option<ReplicaId>,
-    place: oneshot::Sender<Permit>,
+    permit: oneshot::Sender<Permit>,
 }
 
 /// The right to make one call to one replica; given back when dropped.
@@ -75,11 +75,11 @@ impl Drop for LeaveQueue<'_> {
 }
 
 impl Balancer {
-    /// Waits for a place. `avoid` names the replica whose call for this frame failed just before.
+    /// Waits for a permit. `avoid` names the replica whose call for this frame failed just before.
     pub async fn permit(self: &Arc<Self>, lane: LaneId, avoid: Option<ReplicaId>) -> Permit {
-        let (place, wait) = oneshot::channel();
+        let (permit, wait) = oneshot::channel();
         let queue = avoid.map_or(Queue::Lane(lane), |_| Queue::Retries);
-        let ticket = self.state().enqueue(queue, Waiter { avoid, place });
+        let ticket = self.state().enqueue(queue, Waiter { avoid, permit });
         let _leave = LeaveQueue {
             balancer: self,
             queue,
@@ -111,9 +111,9 @@ impl Balancer {
         self.serve();
     }
 
-    /// Gives places to waiting calls. Also to be called when time has passed: ejections end by themselves.
+    /// Gives permits to waiting calls. Also to be called when time has passed: ejections end by themselves.
     pub fn serve(self: &Arc<Self>) {
-        // A place whose waiter has gone is dropped outside of the lock: dropping takes it.
+        // A permit whose waiter has gone is dropped outside of the lock: dropping takes it.
         let mut unwanted = Vec::new();
         let mut state = self.state();
         while let Some((waiter, id)) = state.next_match(Instant::now()) {
@@ -121,13 +121,13 @@ impl Balancer {
                 continue;
             };
             replica.in_flight += 1;
-            let place = Permit {
+            let permit = Permit {
                 balancer: Arc::clone(self),
                 replica: id,
                 address: Arc::clone(&replica.address),
                 client: replica.client.clone(),
             };
-            unwanted.extend(waiter.place.send(place).err());
+            unwanted.extend(waiter.permit.send(permit).err());
         }
         drop(state);
         drop(unwanted);
@@ -278,13 +278,13 @@ mod tests {
             (1, Some(only), "r"),
         ] {
             let (balancer, served) = (Arc::clone(&balancer), served.clone());
-            let place = tokio::spawn(async move {
-                let place = balancer.permit(lane, avoid).await;
+            let permit = tokio::spawn(async move {
+                let permit = balancer.permit(lane, avoid).await;
                 served.send(name).unwrap();
-                drop(place);
+                drop(permit);
             });
             tokio::task::yield_now().await; // lets it queue
-            drop(place);
+            drop(permit);
         }
         drop((held, served));
         let mut names = String::new();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_gives_up_waiting_costs_no_place() {
+    async fn a_call_that_gives_up_waiting_costs_no_permit() {
         let balancer = Arc::new(Balancer::default());
         add(&balancer, 1);
         let held = balancer.permit(1, None).await;

@@ -125,16 +125,16 @@ impl Caller {
         let mut busy_since: Option<Instant> = None;
         loop {
             progress.set(Phase::WaitingForReplica);
-            let place = self.balancer.permit(lane, failed_at).await;
+            let permit = self.balancer.permit(lane, failed_at).await;
             let attempt = attempts + 1;
             progress.set(Phase::Calling {
-                replica: Arc::clone(&place.address),
+                replica: Arc::clone(&permit.address),
                 attempt,
             });
             let start = Instant::now();
-            let result = self.call_once(&place, &frame, attempt, trace).await;
+            let result = self.call_once(&permit, &frame, attempt, trace).await;
             let call = start.elapsed();
-            self.account(&place, &result, call);
+            self.account(&permit, &result, call);
             let failure = match result {
                 Ok(response) => {
                     return Outcome::Done {
@@ -145,8 +145,8 @@ impl Caller {
                 }
                 Err(failure) => failure,
             };
-            failed_at = Some(place.replica);
-            drop(place);
+            failed_at = Some(permit.replica);
+            drop(permit);
             match failure {
                 Failure::NotSent(_) => {
                     pause(BUSY_PAUSE).await;
@@ -184,7 +184,7 @@ impl Caller {
 
     async fn call_once(
         &self,
-        place: &Permit,
+        permit: &Permit,
         frame: &Frame,
         attempt: u32,
         trace: TraceContext,
@@ -197,7 +197,7 @@ impl Caller {
         if let Ok(trace) = MetadataValue::try_from(trace.to_string()) {
             request.metadata_mut().insert(TraceContext::HEADER, trace);
         }
-        let mut client = place.client.clone();
+        let mut client = permit.client.clone();
         let response = tokio::time::timeout(self.limits.deadline, client.process(request))
             .await
             .map_err(|_| Failure::TimedOut)??
@@ -211,7 +211,7 @@ impl Caller {
         Ok(response)
     }
 
-    fn account(&self, place: &Permit, result: &Result<ProcessResponse, Failure>, call: Duration) {
+    fn account(&self, permit: &Permit, result: &Result<ProcessResponse, Failure>, call: Duration) {
         let outcome = match result {
             Ok(_) => "ok",
             Err(Failure::Busy(_)) => "busy",
@@ -221,17 +221,18 @@ impl Caller {
             Err(Failure::TimedOut) => "timeout",
             Err(Failure::Failed(_)) => "error",
         };
-        let replica = place.address.to_string();
+        let replica = permit.address.to_string();
         metrics::counter!("framelane_broker_calls_total", "replica" => replica, "outcome" => outcome)
             .increment(1);
         metrics::histogram!("framelane_broker_call_seconds").record(call.as_secs_f64());
-        self.balancer.change(place.replica, |replica| match result {
-            // A refusal is an answer: the replica works.
-            Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
-            Err(Failure::Busy(_)) => replica.is_busy(),
-            Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
-            Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
-        });
+        self.balancer
+            .change(permit.replica, |replica| match result {
+                // A refusal is an answer: the replica works.
+                Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
+                Err(Failure::Busy(_)) => replica.is_busy(),
+                Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
+                Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
+            });
     }
 
     fn describe(&self, failure: &Failure) -> (Status, String) {

@@ -42,7 +42,9 @@ pub enum TransactionFault {
 ///
 /// A request to end a transaction that was sent twice may arrive twice, the second time in the middle of the next
 /// transaction (the client speaks the protocol without an epoch per transaction). So whenever the end may have been
-/// sent again, the producer is replaced first: its successor's epoch makes Kafka refuse the stray request.
+/// sent again, the producer is replaced first: its successor's epoch makes Kafka refuse the stray request. Only
+/// transactions with offsets may do so: their group stamp tells a writer that was merely disturbed from one whose place
+/// another has taken. Without offsets a disturbed writer that had to abort leaves the question to its owner, as Unknown.
 #[derive(Debug)]
 pub struct TransactionalWriter {
     config: KafkaConfig,
@@ -85,9 +87,13 @@ impl TransactionalWriter {
         records: impl IntoIterator<Item = &'a Outgoing>,
         consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
     ) -> Result<(), TransactionFault> {
-        if self.is_slow || self.writer.is_disturbed() {
+        if consumed.is_some() && self.may_be_followed() {
             *self = Self::open(&self.config, &self.id).map_err(TransactionFault::Unknown)?;
         }
+        let stamped = match consumed {
+            Some(_) => Stamped::Yes,
+            None => Stamped::No,
+        };
         self.writer
             .native()
             .begin_transaction()
@@ -95,7 +101,7 @@ impl TransactionalWriter {
             .map_err(TransactionFault::Unknown)?;
         // With all acknowledgements here the commit has nothing left to flush.
         if let Err(fault) = self.writer.send_all(records) {
-            return Err(self.abort(fault));
+            return Err(self.abort(fault, stamped));
         }
         if let Some((offsets, stamp)) = consumed {
             let offsets = offset_list(offsets);
@@ -104,7 +110,7 @@ impl TransactionalWriter {
                 retry(|| producer.send_offsets_to_transaction(&offsets, &stamp.0, CALL_TIMEOUT));
             if let Err(cause) = sent {
                 let fault = KafkaFault::request("adding offsets to the transaction")(cause);
-                return Err(self.abort(fault));
+                return Err(self.abort(fault, stamped));
             }
         }
         let start = Instant::now();
@@ -114,18 +120,26 @@ impl TransactionalWriter {
             let definite = matches!(&cause, KafkaError::Transaction(e) if e.txn_requires_abort());
             let fault = KafkaFault::request("committing the transaction")(cause);
             if definite {
-                self.abort(fault)
+                self.abort(fault, stamped)
             } else {
                 TransactionFault::Unknown(fault)
             }
         })
     }
 
-    fn abort(&mut self, why: KafkaFault) -> TransactionFault {
+    /// True if a request of an earlier transaction may still be on its way.
+    fn may_be_followed(&self) -> bool {
+        self.is_slow || self.writer.is_disturbed()
+    }
+
+    fn abort(&mut self, why: KafkaFault, stamped: Stamped) -> TransactionFault {
         let start = Instant::now();
         let aborted = retry(|| self.writer.native().abort_transaction(CALL_TIMEOUT));
         self.is_slow |= start.elapsed() >= CALL_TIMEOUT;
         match aborted {
+            Ok(()) if stamped == Stamped::No && self.may_be_followed() => {
+                TransactionFault::Unknown(why)
+            }
             Ok(()) => TransactionFault::Aborted(why),
             Err(cause) => {
                 tracing::warn!(%cause, "aborting the transaction failed too");
@@ -133,6 +147,13 @@ impl TransactionalWriter {
             }
         }
     }
+}
+
+/// Whether a transaction carries a group stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stamped {
+    Yes,
+    No,
 }
 
 /// Repeats the same call while Kafka says that this is the thing to do, up to the decision timeout.

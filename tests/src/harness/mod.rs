@@ -9,7 +9,7 @@ mod wait;
 
 pub use foreign::create_small_topic;
 pub use frames::{
-    Follower, Seen, assert_complete, frame, ids_of, offsets_used, publish, publish_raw,
+    Follower, Seen, assert_complete, clip, frame, ids_of, offsets_used, publish, publish_raw,
     publish_records, read_committed,
 };
 pub use kafka::{name, shared, topic};
