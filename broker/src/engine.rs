@@ -32,14 +32,17 @@ const LAST_COMMIT: Duration = Duration::from_secs(30);
 /// Runs the broker until it is told to stop, a frame halts it, or it cannot go on.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let instance = Instance::claim(&config.group, config.args.instance.clone())?;
-    let (destination, open_writer) = {
+    let preparing = {
         let (config, name) = (config.clone(), instance.name().to_owned());
         tokio::task::spawn_blocking(move || -> Result<_> {
             let destination = crate::topics::prepare(&config)?;
             Ok((destination, writer::open(&config, &name)?))
         })
-        .await??
     };
+    let Some(prepared) = shutdown.run_until_cancelled(preparing).await else {
+        return Ok(());
+    };
+    let (destination, open_writer) = prepared??;
     tracing::info!(input = ?config.args.input, output = config.args.output, group = config.group,
         instance = instance.name(), delivery = ?config.args.delivery, "starting");
     let balancer = Arc::new(Balancer::default());
@@ -430,6 +433,7 @@ impl Engine {
                 if let Some(ours) = self.lanes.get_mut(lane) {
                     ours.bytes -= bytes;
                 }
+                self.status.commit(slots);
                 self.feed.release(lane, slots, bytes);
             }
             Action::Gone { lane } => self.lanes.gone(lane),

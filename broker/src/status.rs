@@ -16,7 +16,10 @@ pub struct Status {
     watchdog: Duration,
     guarantee: Guarantee,
     start: Instant,
+    /// Records whose work is done.
     frames: u64,
+    /// Records whose place in the output is committed.
+    committed: u64,
     failed: u64,
     frames_before: u64,
     last_line: Instant,
@@ -34,6 +37,7 @@ impl Status {
             guarantee,
             start: Instant::now(),
             frames: 0,
+            committed: 0,
             failed: 0,
             frames_before: 0,
             last_line: Instant::now(),
@@ -49,6 +53,10 @@ impl Status {
         metrics::counter!("framelane_broker_frames_total", "topic" => lane.topic.to_string(),
             "partition" => lane.partition.to_string(), "outcome" => outcome)
         .increment(1);
+    }
+
+    pub fn commit(&mut self, records: usize) {
+        self.committed += records as u64;
     }
 
     pub fn every_second(
@@ -160,15 +168,21 @@ impl Status {
     }
 
     pub fn summary(&self) {
+        let guarantee = match self.guarantee {
+            Guarantee::ExactlyOnce => "exactly once",
+            Guarantee::AtLeastOnce => "at least once",
+        };
+        let time_s = self.start.elapsed().as_secs_f64();
         tracing::info!(
-            "stopped after {:.0} s: {} frames, {} failed, {}",
-            self.start.elapsed().as_secs_f64(),
-            self.frames,
-            self.failed,
-            match self.guarantee {
-                Guarantee::ExactlyOnce => "exactly once",
-                Guarantee::AtLeastOnce => "at least once",
-            },
+            "stopped after {time_s:.0} s: {} records written, {guarantee}; {} failed",
+            self.committed,
+            self.failed
         );
+        match self.frames.saturating_sub(self.committed) {
+            0 => {}
+            rest => tracing::info!(
+                "{rest} finished results came too late to be written: their frames are processed again"
+            ),
+        }
     }
 }

@@ -11,7 +11,7 @@ pub fn prepare(config: &Config) -> Result<Destination, KafkaFault> {
     let mut partitions = 1;
     for input in &args.input {
         for name in matching(&admin, input)? {
-            let found = admin.partitions(&name)?.len();
+            let found = admin.partitions_soon(&name)?.len();
             partitions = partitions.max(i32::try_from(found).unwrap_or(i32::MAX));
         }
     }

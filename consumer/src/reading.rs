@@ -28,7 +28,7 @@ pub fn open(config: &Config, done: &Progress) -> Result<Reading, KafkaFault> {
     let admin = Admin::connect(&config.kafka)?;
     let mut partitions = Vec::new();
     for topic in topics(config, &admin)? {
-        partitions.extend(admin.partitions(&topic)?);
+        partitions.extend(admin.partitions_soon(&topic)?);
     }
     let mut ends = HashMap::new();
     if config.until == Until::End {

@@ -1,8 +1,10 @@
 //! From the command line to the exit code: what every binary of Framelane does the same way.
 
+use crate::kafka::DEFAULT_LOG_FILTER;
 use anyhow::Context;
 use metrics_exporter_prometheus::{ExporterFuture, PrometheusBuilder};
 use std::future::Future;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,8 +20,6 @@ pub struct ConfigError(pub String);
 const EXIT_CONFIG: u8 = 2;
 /// Exit code of failures at run time.
 const EXIT_FAILURE: u8 = 1;
-/// The Kafka client closes a consumer once more when it is dropped, and calls it an error that it is closed already.
-const DEFAULT_FILTER: &str = "info,rdkafka::consumer::base_consumer=off";
 /// For blocking calls that are still under way when the service has ended.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
@@ -81,11 +81,12 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 /// Logs go to stderr; RUST_LOG chooses what is logged (default: info).
 fn init_logging() {
     let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER));
     // A second call (in tests) keeps the first one's subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
 }

@@ -106,7 +106,8 @@ async fn check(
                     describe(&balancer, id, channel.clone(), limit).await;
                     tracing::info!(replica = %address, "the processor is up");
                 }
-                Err(why) => tracing::warn!(replica = %address, why, "the processor is down"),
+                Err(why) => tracing::warn!(replica = %address, why,
+                    "the processor is down; frames wait for it. Is a processor listening there?"),
             }
             was_up = Some(is_up);
         }

@@ -82,6 +82,7 @@ impl Admin {
             .create()
             .map_err(KafkaFault::request("creating a consumer"))?;
         let servers = config.bootstrap_servers().to_owned();
+        tracing::info!(servers, "connecting to Kafka");
         if let Err(cause) = reader.fetch_metadata(Some("framelane-probe"), REQUEST_TIMEOUT) {
             return Err(KafkaFault::Unreachable { servers, cause });
         }
@@ -119,6 +120,23 @@ impl Admin {
             .iter()
             .map(|topic| topic.name().to_owned());
         Ok(names.filter(|name| !name.starts_with("__")).collect())
+    }
+
+    /// The partitions of a topic that must exist, or come to exist soon: its maker may just be starting.
+    pub fn partitions_soon(&self, name: &str) -> Result<Vec<TopicPartition>, KafkaFault> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        const LOOK_AGAIN: Duration = Duration::from_millis(200);
+        let start = Instant::now();
+        if self.topic(name)?.is_none() {
+            tracing::info!(
+                topic = name,
+                "the topic does not exist yet; waiting a little"
+            );
+        }
+        while self.topic(name)?.is_none() && start.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK_AGAIN); // Kafka offers no way to be told
+        }
+        self.partitions(name)
     }
 
     /// The partitions of a topic that must exist.

@@ -21,7 +21,9 @@ pub enum KafkaFault {
         cause: KafkaError,
     },
     /// The topic does not exist.
-    #[error("topic {0} does not exist: start its producer or broker first, or create it")]
+    #[error(
+        "topic {0} does not exist: check its name, or start the producer or broker that makes it"
+    )]
     NoTopic(String),
     /// Settings (ours or a topic's) that do not fit; the text says how to mend them. A configuration error.
     #[error("{0}")]

@@ -35,3 +35,7 @@ pub use record::{Incoming, Outgoing, TopicPartition};
 pub use start::{Position, StartPolicy};
 pub use transaction::{GroupStamp, TransactionFault, TransactionalWriter};
 pub use writer::{Delivered, Receipt, Writer};
+
+/// What is logged if RUST_LOG does not say. The client closes a consumer once more when it is dropped, and calls it an
+/// error that it is closed already.
+pub const DEFAULT_LOG_FILTER: &str = "info,rdkafka::consumer::base_consumer=off";

@@ -180,37 +180,36 @@ impl Reader {
             if !is_ours(&lane) {
                 continue;
             }
-            let event = match self.go_on_at_earliest(&lane.tp) {
-                Ok(low) if low > position => {
-                    self.shared.gate.take(lane.id, 0); // the gap takes a slot like a record
-                    FeedEvent::Expired {
-                        lane: lane.id,
-                        from: position,
-                        to: low,
-                    }
-                }
-                // The position lies beyond the end: the topic was emptied or made anew under the group's feet.
-                Ok(low) => FeedEvent::Failed(KafkaFault::Failed(format!(
-                    "{} has no offset {position}, only from {low} on: was the topic deleted and made anew? Use another \
-                     --group or reset this one's offsets",
-                    lane.tp
-                ))),
-                Err(fault) => FeedEvent::Failed(fault),
-            };
-            self.shared.send(event);
+            if let Err(fault) = self.go_on_at_earliest(&lane, position) {
+                self.shared.send(FeedEvent::Failed(fault));
+            }
         }
     }
 
-    fn go_on_at_earliest(&self, lane: &TopicPartition) -> Result<i64, KafkaFault> {
-        let low = resolve_position(&*self.consumer, lane, Position::Earliest)?;
+    fn go_on_at_earliest(&self, lane: &Lane, position: i64) -> Result<(), KafkaFault> {
+        let tp = &lane.tp;
+        let low = resolve_position(&*self.consumer, tp, Position::Earliest)?;
+        if low <= position {
+            // The position lies beyond the end: the topic was emptied or made anew under the group's feet.
+            return Err(KafkaFault::Failed(format!(
+                "{tp} has no offset {position}, only from {low} on: was the topic deleted and made anew? Use another \
+                 --group or reset this one's offsets"
+            )));
+        }
+        self.shared.gate.take(lane.id, 0); // the gap takes a slot like a record
+        // Before the first record behind the gap can come.
+        self.shared.send(FeedEvent::Expired {
+            lane: lane.id,
+            from: position,
+            to: low,
+        });
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(low))
+        list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(low))
             .and_then(|()| self.consumer.incremental_unassign(&list))
             .and_then(|()| self.consumer.incremental_assign(&list))
             .map_err(KafkaFault::request(format!(
-                "going on in {lane} at offset {low}"
-            )))?;
-        Ok(low)
+                "going on in {tp} at offset {low}"
+            )))
     }
 }
 

@@ -73,7 +73,11 @@ impl Process {
     /// SIGTERM; returns how it ended.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
-        self.wait()
+        let status = self.wait();
+        if !status.success() {
+            eprintln!("--- {} ended with {status}\n{}", self.name, self.log());
+        }
+        status
     }
 
     /// Waits for its end.
