@@ -316,6 +316,10 @@ impl Engine {
                     self.handle(Event::Revoking { lanes });
                 }
             }
+            // Offsets are only committed with their results, so nothing depends on reading any more.
+            FeedEvent::Failed(fault) if self.give_up.is_some() => {
+                tracing::warn!(%fault, "while stopping");
+            }
             FeedEvent::Failed(fault) => self.fail(fault.into()),
         }
     }

@@ -43,8 +43,15 @@ impl ConsumerContext for FeedContext {
         partitions: &mut TopicPartitionList,
     ) {
         if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if let Err(fault) = self.assigned(consumer, partitions) {
-                self.shared.send(FeedEvent::Failed(fault));
+            match self.assigned(consumer, partitions) {
+                // Partitions that come while this member leaves go back with it.
+                Err(fault) if self.shared.is_closing() => {
+                    tracing::debug!(%fault, "not taken over while leaving");
+                }
+                Err(fault) => {
+                    self.shared.send(FeedEvent::Failed(fault));
+                }
+                Ok(()) => {}
             }
             return;
         }
