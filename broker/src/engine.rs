@@ -1,18 +1,15 @@
 //! The one task that owns the ordering core: takes in what happens, does what the core says.
 
-use crate::args::{Config, Membership};
-use crate::calls::{self, Balancer, CallLimits, Caller, Progress};
+use crate::args::Config;
+use crate::calls::{Balancer, CallLimits, Caller, Progress};
 use crate::lanes::Lanes;
 use crate::output::{Destination, Origin, Output};
 use crate::policy::{Decision, Policy};
 use crate::status::Status;
 use crate::work::{Job, Work};
-use crate::writer::{self, Command, Report, WriterThread};
-use anyhow::{Context, Result, anyhow};
-use pipeline::instance::Instance;
-use pipeline::kafka::{
-    Feed, FeedControl, FeedEvent, GroupMember, Incoming, LaneBounds, StartPolicy,
-};
+use crate::writer::{Command, Report, WriterThread};
+use anyhow::{Result, anyhow};
+use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming};
 use pipeline::ordering::{Action, Batch, CommitPolicy, Delivery, Event, LaneId};
 use pipeline::resolve::Resolver;
 use pipeline::wire;
@@ -29,70 +26,10 @@ const BATCH_BYTES: usize = 32 << 20;
 /// Beyond the drain time, what the last commit may take before the broker gives up and leaves it to its successor.
 const LAST_COMMIT: Duration = Duration::from_secs(30);
 
-/// Runs the broker until it is told to stop, a frame halts it, or it cannot go on.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
-    let instance = Instance::claim(&config.group, config.args.instance.clone())?;
-    let preparing = {
-        let (config, name) = (config.clone(), instance.name().to_owned());
-        tokio::task::spawn_blocking(move || -> Result<_> {
-            let destination = crate::topics::prepare(&config)?;
-            Ok((destination, writer::open(&config, &name)?))
-        })
-    };
-    let Some(prepared) = shutdown.run_until_cancelled(preparing).await else {
-        return Ok(());
-    };
-    let (destination, open_writer) = prepared??;
-    tracing::info!(input = ?config.args.input, output = config.args.output, group = config.group,
-        instance = instance.name(), delivery = ?config.args.delivery, "starting");
-    let balancer = Arc::new(Balancer::default());
-    let watch_until = CancellationToken::new();
-    let watch = tokio::spawn(calls::watch(
-        Arc::clone(&balancer),
-        config.processors.clone(),
-        config.args.in_flight,
-        watch_until.clone(),
-    ));
-    let feed = subscribe(&config, instance.name())?;
-    let writer = open_writer
-        .spawn(feed.control())
-        .context("starting the writer thread")?;
-    let engine = Engine::new(&config, destination, balancer, feed.control());
-    let result = engine.run(feed, writer, shutdown).await;
-    watch_until.cancel();
-    watch.await.context("watching the processors")?;
-    result
-}
-
-fn subscribe(config: &Config, instance: &str) -> Result<Feed> {
-    let args = &config.args;
-    let member = GroupMember {
-        group: config.group.clone(),
-        membership: match args.membership {
-            Membership::Static => pipeline::kafka::Membership::Static(instance.to_owned()),
-            Membership::Dynamic => pipeline::kafka::Membership::Dynamic,
-        },
-        session_timeout: args.session_timeout,
-    };
-    let bounds = LaneBounds {
-        lane_records: args.window,
-        lane_bytes: args.window_mib << 20,
-        total_bytes: args.memory_mib << 20,
-    };
-    let start = StartPolicy::new(args.from);
-    Ok(Feed::subscribe(
-        &config.kafka,
-        &member,
-        &args.input,
-        start,
-        bounds,
-    )?)
-}
-
 /// A frame whose work is over.
 type Finished = (LaneId, i64, Decision);
 
-struct Engine {
+pub struct Engine {
     start: Instant,
     delivery: Delivery<Output>,
     lanes: Lanes,
@@ -121,7 +58,7 @@ enum Input {
 }
 
 impl Engine {
-    fn new(
+    pub fn new(
         config: &Config,
         destination: Destination,
         balancer: Arc<Balancer>,
@@ -167,7 +104,8 @@ impl Engine {
         }
     }
 
-    async fn run(
+    /// Runs until told to stop, halted by a frame, or unable to go on; then commits what it can.
+    pub async fn run(
         mut self,
         mut feed: Feed,
         writer: WriterThread,

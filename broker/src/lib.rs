@@ -15,10 +15,11 @@ mod engine;
 mod lanes;
 mod output;
 mod policy;
+mod run;
 mod status;
 mod topics;
 mod work;
 mod writer;
 
 pub use args::{Args, Config};
-pub use engine::run;
+pub use run::run;

@@ -1,19 +1,10 @@
 //! The broker's promise: every frame once and in order, whatever the processors do and whoever dies.
 
 use crate::harness::{
-    Follower, Process, assert_complete, ids_of, processor, publish, read_committed, shared, topic,
+    Follower, Process, Seen, assert_complete, broker, ids_of, processor, publish, read_committed,
+    shared, topic,
 };
 use std::collections::BTreeSet;
-
-/// A broker from `input` to `input.out`, with more arguments.
-fn broker(servers: &str, input: &str, urls: &[&str], more: &[&str]) -> Process {
-    let output = format!("{input}.out");
-    let mut args = vec!["--input", input, "--output", &output];
-    urls.iter()
-        .for_each(|url| args.extend(["--processor", url]));
-    args.extend(more);
-    Process::start("broker", servers, &args)
-}
 
 #[test]
 fn random_delays_change_neither_order_nor_count() {
@@ -200,7 +191,7 @@ fn a_chain_by_reference_carries_pictures_once_and_resolves_them_for_later_stages
         "no pixels by reference"
     );
     for source in ["a", "b"] {
-        let sequences = |seen: &[crate::harness::Seen]| -> Vec<u64> {
+        let sequences = |seen: &[Seen]| -> Vec<u64> {
             let ids = seen.iter().filter_map(|one| one.message.id());
             ids.filter(|id| id.source_id == source)
                 .map(|id| id.sequence)

@@ -1,8 +1,8 @@
 //! What becomes of frames that no processor can handle.
 
 use crate::harness::{
-    Follower, Process, Seen, assert_complete, processor, publish, publish_raw, read_committed,
-    shared, topic,
+    Follower, Process, Seen, assert_complete, broker, processor, publish, publish_raw,
+    read_committed, shared, topic,
 };
 use pipeline::envelope::Kind;
 use pipeline::v1;
@@ -21,11 +21,8 @@ fn run(chaos: &[&str], more: &[&str]) -> Run {
     let input = topic(servers, 1);
     publish(servers, &input, "a", 0..FRAMES);
     let (processor, url) = processor(&[&["chaos"], chaos].concat());
-    let output = format!("{input}.out");
-    let mut args = vec!["--input", &input, "--output", &output, "--processor", &url];
-    args.extend(["--backoff", "10ms", "--attempts", "2"]);
-    args.extend(more);
-    let broker = Process::start("broker", servers, &args);
+    let more = [&["--backoff", "10ms", "--attempts", "2"], more].concat();
+    let broker = broker(servers, &input, &[&url], &more);
     Run {
         input,
         broker,
@@ -121,15 +118,7 @@ fn halt_stops_before_the_frame_and_a_mended_processor_goes_on_with_it() {
     assert_complete(&read_committed(shared(), &output), &["a"], 17);
 
     let (_mended, url) = processor(&["echo"]);
-    let args = [
-        "--input",
-        &run.input,
-        "--output",
-        &output,
-        "--processor",
-        &url,
-    ];
-    let broker = Process::start("broker", shared(), &args);
+    let broker = broker(shared(), &run.input, &[&url], &[]);
     Follower::new(shared(), &output).wait_for(FRAMES as usize);
     assert!(broker.stop().success());
     assert_complete(&read_committed(shared(), &output), &["a"], FRAMES);
@@ -156,17 +145,7 @@ fn a_frame_that_kills_processors_gets_an_error_and_its_neighbours_none() {
     let (mut victim, url) = processor(&chaos);
     let listen = url.trim_start_matches("http://").to_owned();
     let output = format!("{input}.out");
-    let args = [
-        "--input",
-        &input,
-        "--output",
-        &output,
-        "--processor",
-        &url,
-        "--attempts",
-        "3",
-    ];
-    let broker = Process::start("broker", servers, &args);
+    let broker = broker(servers, &input, &[&url], &["--attempts", "3"]);
     // A supervisor that starts it again each time the frame has killed it.
     for _ in 0..3 {
         victim.wait();

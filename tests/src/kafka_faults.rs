@@ -1,7 +1,7 @@
 //! Kafka itself dies, stalls, or forgets. These tests have a node of their own.
 
 use crate::harness::{
-    Follower, Process, assert_complete, frame, ids_of, offsets_used, processor, publish,
+    Follower, assert_complete, broker, frame, ids_of, offsets_used, processor, publish,
     read_committed, shared, topic,
 };
 use kafka_node::{Kafka, Options};
@@ -27,17 +27,7 @@ fn kafka_killed_mid_run_and_restarted_costs_nothing() {
     for source in ["a", "b"] {
         publish(&servers, &input, source, 0..400);
     }
-    let args = [
-        "--input",
-        &input,
-        "--output",
-        &output,
-        "--processor",
-        &url,
-        "--in-flight",
-        "4",
-    ];
-    let broker = Process::start("broker", &servers, &args);
+    let broker = broker(&servers, &input, &[&url], &["--in-flight", "4"]);
     let mut seen = Follower::new(&servers, &output);
     seen.wait_for(100);
     kafka.kill().expect("a node of our own");
@@ -56,17 +46,7 @@ fn kafka_stalled_for_longer_than_the_session_costs_nothing() {
     let output = format!("{input}.out");
     let (_processor, url) = processor(&["chaos", "--delay", "fixed:10ms"]);
     publish(&servers, &input, "a", 0..400);
-    let args = [
-        "--input",
-        &input,
-        "--output",
-        &output,
-        "--processor",
-        &url,
-        "--in-flight",
-        "2",
-    ];
-    let broker = Process::start("broker", &servers, &args);
+    let broker = broker(&servers, &input, &[&url], &["--in-flight", "2"]);
     let mut seen = Follower::new(&servers, &output);
     seen.wait_for(50);
     kafka.pause().expect("a node of our own");
@@ -146,20 +126,11 @@ fn records_that_retention_removed_become_a_gap_and_the_rest_is_processed() {
     let input = topic(servers, 1);
     let output = format!("{input}.out");
     let (_processor, url) = processor(&["echo"]);
-    let args = [
-        "--input",
-        &input,
-        "--output",
-        &output,
-        "--processor",
-        &url,
-        "--instance",
-        &input,
-    ];
+    let instance = ["--instance", &input];
     publish(servers, &input, "a", 0..10);
-    let broker = Process::start("broker", servers, &args);
+    let first = broker(servers, &input, &[&url], &instance);
     Follower::new(servers, &output).wait_for(10);
-    assert!(broker.stop().success());
+    assert!(first.stop().success());
     publish(servers, &input, "a", 10..30);
     let config = KafkaConfig::new(servers).unwrap();
     let lane = pipeline::kafka::TopicPartition::new(input.as_str(), 0);
@@ -167,9 +138,9 @@ fn records_that_retention_removed_become_a_gap_and_the_rest_is_processed() {
         .unwrap()
         .delete_records_before(&lane, 25)
         .unwrap();
-    let broker = Process::start("broker", servers, &args);
+    let second = broker(servers, &input, &[&url], &instance);
     Follower::new(servers, &output).wait_for(16);
-    assert!(broker.stop().success());
+    assert!(second.stop().success());
     let seen = read_committed(servers, &output);
     let statuses: Vec<_> = seen.iter().map(|one| one.status()).collect();
     let expected = [&["ok"; 10][..], &["gap"], &["ok"; 5]].concat();

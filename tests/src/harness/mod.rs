@@ -14,5 +14,5 @@ pub use frames::{
 };
 pub use kafka::{name, shared, topic};
 pub use lines::{Lines, consume, pictures};
-pub use process::{Process, processor, program, run, run_ok};
+pub use process::{Process, broker, processor, program, run, run_ok};
 pub use wait::wait_for;

@@ -105,6 +105,16 @@ impl Drop for Process {
     }
 }
 
+/// Starts a broker from `input` to `input.out`, with more arguments.
+pub fn broker(servers: &str, input: &str, urls: &[&str], more: &[&str]) -> Process {
+    let output = format!("{input}.out");
+    let mut args = vec!["--input", input, "--output", &output];
+    urls.iter()
+        .for_each(|url| args.extend(["--processor", url]));
+    args.extend(more);
+    Process::start("broker", servers, &args)
+}
+
 /// Starts `processor` on a free port; returns it with its URL.
 pub fn processor(args: &[&str]) -> (Process, String) {
     let dir = tempfile::tempdir().expect("a directory for the port file");
