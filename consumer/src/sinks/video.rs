@@ -43,7 +43,8 @@ impl Video {
     /// Claims the file. Its mark is the length of the spool in bytes.
     pub fn open(path: &Path, options: &SinkOptions) -> Result<(Self, Option<Kept>), OpenError> {
         let spool_path = output::beside(path, ".spool");
-        let has_output = path.exists() || spool_path.exists();
+        let had_spool = spool_path.exists();
+        let has_output = path.exists() || had_spool;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -53,7 +54,12 @@ impl Video {
             .map_err(OpenError::io(&spool_path))?;
         output::lock(&spool_path, &file)?;
         let progress = output::beside(path, PROGRESS_SUFFIX);
-        let (beginning, kept) = output::claim(path, progress, has_output, 0, options)?;
+        let claimed = output::claim(path, progress, has_output, 0, options);
+        if claimed.is_err() && !had_spool {
+            // Only made to be locked; nobody shall wonder about it.
+            output::remove_if_there(&spool_path).map_err(OpenError::io(&spool_path))?;
+        }
+        let (beginning, kept) = claimed?;
         let length = match beginning {
             Beginning::Empty => {
                 output::remove_if_there(path).map_err(OpenError::io(path))?;

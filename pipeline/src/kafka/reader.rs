@@ -147,7 +147,9 @@ impl Reader {
 
     /// Every lane is another's now. A new consumer has no memory of them.
     fn join_anew(&mut self) -> Result<(), KafkaFault> {
-        self.consumer.context().revoked_all(Loss::Lost);
+        let old = self.consumer.context();
+        old.retire();
+        old.revoked_all(Loss::Lost);
         *lock(&self.shared.member) = None;
         self.consumer = new_consumer(&self.client, &self.shared)?;
         Ok(())
@@ -217,9 +219,7 @@ fn new_consumer(
     client: &ClientConfig,
     shared: &Arc<Shared>,
 ) -> Result<Arc<BaseConsumer<FeedContext>>, KafkaFault> {
-    let context = FeedContext {
-        shared: Arc::clone(shared),
-    };
+    let context = FeedContext::new(Arc::clone(shared));
     let consumer = BaseConsumer::from_config_and_context(client, context)
         .map(Arc::new)
         .map_err(KafkaFault::request("creating a consumer"))?;

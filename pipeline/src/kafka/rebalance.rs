@@ -12,11 +12,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
 /// Turns librdkafka's callbacks into events.
 pub(super) struct FeedContext {
-    pub shared: Arc<Shared>,
+    shared: Arc<Shared>,
+    /// The consumer is to be replaced: what its group still gives it on its way out is not taken over.
+    is_retired: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,19 @@ impl ConsumerContext for FeedContext {
         kind: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        let is_assignment = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.is_retired.load(Ordering::Relaxed) {
+            let answer = match is_assignment {
+                true => consumer.incremental_assign(partitions),
+                false => consumer.incremental_unassign(partitions),
+            };
+            tracing::debug!(
+                ?answer,
+                "a rebalance of the consumer that is being replaced"
+            );
+            return;
+        }
+        if is_assignment {
             match self.assigned(consumer, partitions) {
                 // Partitions that come while this member leaves go back with it.
                 Err(fault) if self.shared.is_closing() => {
@@ -73,6 +88,18 @@ impl ConsumerContext for FeedContext {
 }
 
 impl FeedContext {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            is_retired: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on the consumer's rebalances are answered and otherwise ignored.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+    }
+
     /// Starts an intake for each partition, then lets librdkafka fetch: no record can slip into another queue.
     pub(super) fn assigned(
         &self,
