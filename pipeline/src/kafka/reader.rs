@@ -5,6 +5,7 @@
 //! compared whenever it matters; a changed one means that every lane is lost.
 
 use super::feed::{FeedEvent, Lane};
+use super::member_id::member_id;
 use super::rebalance::{FeedContext, Loss};
 use super::shared::{Shared, lock};
 use super::start::{Position, resolve_position};
@@ -22,6 +23,10 @@ use std::time::{Duration, Instant};
 pub(super) const POLL: Duration = Duration::from_millis(50);
 /// Joining anew more often than this within a minute means that two instances drive each other out.
 const MOST_JOINS_A_MINUTE: usize = 5;
+
+/// A member that the group has not taken in after this time starts anew: far more than a rebalance takes in which all
+/// others finish their work first.
+const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is read.
 #[derive(Debug, Clone)]
@@ -102,6 +107,7 @@ impl Reader {
     fn begin(&self) -> Result<(), KafkaFault> {
         match &self.subscription {
             Subscription::Topics(topics) => {
+                self.wait_for_kafka();
                 let names: Vec<&str> = topics.iter().map(String::as_str).collect();
                 self.consumer
                     .subscribe(&names)
@@ -117,8 +123,21 @@ impl Reader {
         }
     }
 
+    /// Joining only begins when Kafka answers: a client that joins while nothing answers can lose its first connection
+    /// and never make another (seen with librdkafka 2.12 and a node that stalled).
+    fn wait_for_kafka(&self) {
+        const ASK: Duration = Duration::from_secs(2);
+        while !self.shared.is_closing() {
+            match self.consumer.fetch_metadata(Some("framelane-probe"), ASK) {
+                Ok(_) => return,
+                Err(cause) => tracing::warn!(%cause, "waiting for Kafka before joining the group"),
+            }
+        }
+    }
+
     /// Serves rebalances and errors until closed or expelled.
     fn serve(&self) -> End {
+        let start = Instant::now();
         while !self.shared.is_closing() {
             match self.consumer.poll(POLL) {
                 None | Some(Err(KafkaError::PartitionEOF(_))) => {}
@@ -137,12 +156,26 @@ impl Reader {
                 },
             }
             self.mend_overtaken();
+            if start.elapsed() >= JOIN_PATIENCE && self.has_not_joined() {
+                let why = format!("the group did not take this member in within {JOIN_PATIENCE:?}");
+                return End::Expelled(KafkaFault::Failed(why));
+            }
             if self.shared.is_expelled(&self.consumer) {
                 let why = "the group gave this member a new id: its session had ended".to_owned();
                 return End::Expelled(KafkaFault::Failed(why));
             }
         }
         End::Closed
+    }
+
+    /// False too while there may be nothing to join for: a pattern that no topic matches yet.
+    fn has_not_joined(&self) -> bool {
+        match &self.subscription {
+            Subscription::Topics(topics) if !topics.iter().any(|topic| topic.starts_with('^')) => {
+                member_id(&self.consumer).is_none()
+            }
+            _ => false,
+        }
     }
 
     /// Every lane is another's now. A new consumer has no memory of them.
