@@ -72,6 +72,9 @@ impl Process {
 
     /// SIGTERM; returns how it ended.
     pub fn stop(mut self) -> ExitStatus {
+        // Its first words come after it has begun to listen for signals; before, a signal would end it at once.
+        let what = format!("the first words of {}", self.name);
+        wait_for(&what, || (!self.log().is_empty()).then_some(()));
         self.signal(Signal::SIGTERM);
         let status = self.wait();
         if !status.success() {
