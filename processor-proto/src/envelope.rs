@@ -4,6 +4,7 @@
 //! or says what is wrong with it; it never panics. Payloads stay slices of the bytes given: nothing is copied.
 
 mod check;
+mod parts;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -14,6 +15,10 @@ pub use crate::{
     ids::{MAX_SOURCE_ID_BYTES, is_source_id},
     v1::envelope::Kind,
 };
+pub use parts::MAX_PARTS;
+
+/// The largest end or gap, encoded: an id, a reference, and room for a detail that people read.
+pub const MAX_NOTICE_BYTES: usize = 64 << 10;
 
 /// Why bytes are not a message of ours. All of it is the writer's fault: reading again changes nothing.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -37,6 +42,10 @@ pub enum DecodeError {
     },
     #[error("gap from {first}: {count} frames do not fit behind it")]
     GapTooLong { first: v1::FrameId, count: u64 },
+    #[error("the {kind} takes {bytes} bytes, at most {MAX_NOTICE_BYTES} are allowed")]
+    NoticeTooLarge { kind: &'static str, bytes: usize },
+    #[error("more than {MAX_PARTS} results, detections, attributes, labels and stamps together")]
+    TooManyParts,
 }
 
 /// What a frame says of itself that cannot be so.
@@ -67,6 +76,7 @@ pub enum FrameProblem {
 /// In what comes back every id is there and valid, except that of a gap of reason UNDECODABLE or EXPIRED, which may be
 /// missing or of no source.
 pub fn decode(value: Bytes) -> Result<Kind, DecodeError> {
+    parts::check(&value)?;
     let envelope = v1::Envelope::decode(value)?;
     let kind = envelope.kind.ok_or(DecodeError::NoKind)?;
     kind.check()?;
@@ -79,6 +89,12 @@ pub fn encode(kind: &Kind) -> Bytes {
     let mut value = BytesMut::with_capacity(kind.encoded_len());
     kind.encode(&mut value);
     value.freeze()
+}
+
+/// Refuses an encoded message of more than [`MAX_PARTS`] parts, which [`decode`] would refuse: for messages that were
+/// built rather than decoded.
+pub fn check_parts(value: &[u8]) -> Result<(), DecodeError> {
+    parts::check(value)
 }
 
 impl Kind {
@@ -105,8 +121,11 @@ impl Kind {
     pub fn check(&self) -> Result<(), DecodeError> {
         match self {
             Self::Frame(frame) => frame.check(),
-            Self::End(end) => check::id("end", end.last.as_ref()),
-            Self::Gap(gap) => check::gap(gap),
+            Self::End(end) => check::notice("end", end.encoded_len())
+                .and_then(|()| check::id("end", end.last.as_ref())),
+            Self::Gap(gap) => {
+                check::notice("gap", gap.encoded_len()).and_then(|()| check::gap(gap))
+            }
         }
     }
 }
@@ -128,6 +147,14 @@ impl v1::Frame {
     pub fn inline(&self) -> Option<&Bytes> {
         match &self.content {
             Some(v1::frame::Content::Inline(picture)) => Some(picture),
+            _ => None,
+        }
+    }
+
+    /// Where the picture lies, if the frame refers to another record.
+    pub fn reference(&self) -> Option<&v1::Reference> {
+        match &self.content {
+            Some(v1::frame::Content::Reference(reference)) => Some(reference),
             _ => None,
         }
     }

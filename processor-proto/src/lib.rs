@@ -35,11 +35,13 @@
 mod answering;
 mod counted;
 pub mod envelope;
+mod excerpt;
 mod ids;
 mod processor;
 mod server;
 mod shutdown;
 mod threads;
+mod whole;
 mod words;
 
 /// The largest Kafka record (key, headers and payload) that any part of Framelane writes or reads.
@@ -49,10 +51,14 @@ mod words;
 pub const MAX_RECORD_BYTES: usize = 8 << 20;
 
 pub use counted::Counts;
+pub use excerpt::excerpt;
 pub use processor::{Attribute, ProcessError, Processed, Processor};
-pub use server::{MAX_MESSAGE_BYTES, ServeConfig, ServeError, Server, Stopped, serve};
+pub use server::{
+    MAX_MESSAGE_BYTES, ServeConfig, ServeError, Server, ServerTls, Stopped, TlsError, serve,
+};
 pub use shutdown::shutdown_on_signals;
 pub use threads::{BlockingProcessor, OnThreads, Threads};
+pub use whole::{NotWhole, check_whole};
 
 /// The messages and the gRPC service, generated from `proto/framelane/v1/*.proto`.
 #[allow(missing_docs, clippy::all)]

@@ -6,13 +6,17 @@
 //! ```
 
 mod metrics_endpoint;
+mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, ExporterFuture};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::{
+    ServerTlsConfig,
+    server::{Router, TcpIncoming},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -21,6 +25,8 @@ use crate::{
     counted::{Counted, Counts},
     v1::{self, processor_server::ProcessorServer},
 };
+
+pub use tls::{ServerTls, TlsError};
 
 /// The largest message a processor takes or gives: a frame as large as Kafka takes here (8 MiB), and what is around it.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024 + 64 * 1024;
@@ -47,6 +53,9 @@ const SERVICES: [&str; 2] = ["", v1::processor_server::SERVICE_NAME];
 pub struct ServeConfig {
     /// Where to take calls; port 0 takes a free one: see [`Server::local_addr`].
     pub listen: SocketAddr,
+    /// Who the server proves to be, and which callers it takes. None: anybody who reaches the port can call, and
+    /// everything is readable on the way.
+    pub tls: Option<ServerTls>,
     /// Replaces the processor's own name in results and metrics.
     pub name: Option<String>,
     /// Where to serve Prometheus metrics, if at all. It installs the process's recorder: once a process.
@@ -63,6 +72,7 @@ impl Default for ServeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
             name: None,
             metrics: None,
             max_message_bytes: MAX_MESSAGE_BYTES,
@@ -82,6 +92,8 @@ pub enum ServeError {
         listen: SocketAddr,
         source: io::Error,
     },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(
         "cannot serve metrics on {listen}: {source}; give another address, or none to serve no metrics"
     )]
@@ -109,6 +121,7 @@ pub struct Server {
     config: ServeConfig,
     local_addr: SocketAddr,
     incoming: TcpIncoming,
+    tls: Option<ServerTlsConfig>,
     metrics: Option<ExporterFuture>,
     counts: Arc<Counts>,
 }
@@ -128,6 +141,12 @@ impl Server {
     /// Takes the addresses of `config`. Call it inside a tokio runtime.
     pub fn bind(config: ServeConfig) -> Result<Self, ServeError> {
         let listen = config.listen;
+        let tls = config.tls.as_ref().map(ServerTls::load).transpose()?;
+        if tls.is_none() && !listen.ip().is_loopback() {
+            tracing::warn!(%listen, "calls are taken from other machines, without TLS: whoever reaches this port can send \
+                frames, and frames can be read on the way. Give the server a certificate and a CA for callers, or listen \
+                on 127.0.0.1");
+        }
         let cannot_listen = |source| ServeError::Listen { listen, source };
         let incoming = TcpIncoming::bind(listen)
             .map_err(cannot_listen)?
@@ -138,6 +157,7 @@ impl Server {
             metrics: config.metrics.map(metrics_endpoint::open).transpose()?,
             counts: Arc::default(),
             incoming,
+            tls,
             config,
         })
     }
@@ -176,7 +196,7 @@ impl Server {
     ) -> Result<Stopped, ServeError> {
         let end_calls = CancellationToken::new();
         let counted = Counted::new(service, name, Arc::clone(&self.counts), end_calls.clone());
-        let (health, router) = router(&self.config, counted).await?;
+        let (health, router) = router(&self.config, self.tls, counted).await?;
 
         let draining = shutdown.clone().cancelled_owned();
         let serving = router.serve_with_incoming_shutdown(self.incoming, draining);
@@ -214,6 +234,7 @@ impl Server {
 /// The services that one port serves, and the handle to its health.
 async fn router<S: v1::processor_server::Processor>(
     config: &ServeConfig,
+    tls: Option<ServerTlsConfig>,
     service: S,
 ) -> Result<(HealthReporter, Router), ServeError> {
     let processor = ProcessorServer::new(service)
@@ -225,7 +246,11 @@ async fn router<S: v1::processor_server::Processor>(
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let router = tonic::transport::Server::builder()
+    let mut builder = tonic::transport::Server::builder();
+    if let Some(tls) = tls {
+        builder = builder.tls_config(tls)?;
+    }
+    let router = builder
         .max_concurrent_streams(config.max_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

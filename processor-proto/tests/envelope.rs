@@ -7,6 +7,7 @@ use processor_proto::{
     v1::{self, Codec, FrameId, PixelFormat, frame::Content, gap},
 };
 use proptest::prelude::*;
+use prost_types::value::Kind::{ListValue, NumberValue as Number};
 
 fn frame() -> v1::Frame {
     v1::Frame {
@@ -155,6 +156,93 @@ fn an_undecodable_gap_may_know_nothing_and_others_must_fit() {
         decoded(beyond),
         Err(DecodeError::GapTooLong { .. })
     ));
+}
+
+#[test]
+fn what_an_end_or_a_gap_says_is_short_enough_to_be_passed_on() {
+    let long = "x".repeat(envelope::MAX_NOTICE_BYTES);
+    let end = v1::EndOfStream {
+        last: Some(FrameId::new("cam0", 1, 0)),
+        detail: long.clone(),
+        ..Default::default()
+    };
+    // Of this gap nothing else is checked.
+    let gap = v1::Gap {
+        reason: gap::Reason::Undecodable.into(),
+        first: Some(FrameId::new(long, 0, 0)),
+        ..Default::default()
+    };
+    for kind in [Kind::from(end), gap.into()] {
+        let error = decoded(kind).unwrap_err();
+        assert!(
+            matches!(error, DecodeError::NoticeTooLarge { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_record_of_millions_of_tiny_parts_is_refused_before_it_is_decoded() {
+    let mut frame = frame();
+    frame.results = vec![v1::Result::default(); envelope::MAX_PARTS - 10];
+    assert!(decoded(frame.clone()).is_ok());
+    let of_results = vec![v1::Result::default(); 2 * envelope::MAX_PARTS];
+    let of_detections = vec![v1::Result {
+        detections: vec![v1::Detection::default(); 2 * envelope::MAX_PARTS],
+        ..Default::default()
+    }];
+    for results in [of_results, of_detections] {
+        frame.results = results;
+        let value = envelope::encode(&frame.clone().into());
+        assert_eq!(
+            envelope::check_parts(&value),
+            Err(DecodeError::TooManyParts)
+        );
+        assert_eq!(envelope::decode(value), Err(DecodeError::TooManyParts));
+    }
+}
+
+#[test]
+fn parts_are_counted_as_deep_as_they_lie() {
+    // {"k": [{"k": [...]}]}, each level twice.
+    let mut value = prost_types::Value {
+        kind: Some(Number(1.0)),
+    };
+    for _ in 0..17 {
+        let list = ListValue(prost_types::ListValue {
+            values: vec![value.clone(), value],
+        });
+        value = prost_types::Value { kind: Some(list) };
+    }
+    let mut frame = frame();
+    frame.results = vec![v1::Result {
+        attributes: Some(prost_types::Struct {
+            fields: [("k".to_owned(), value)].into(),
+        }),
+        ..Default::default()
+    }];
+    assert_eq!(decoded(frame), Err(DecodeError::TooManyParts));
+}
+
+#[test]
+fn errors_are_short_whatever_the_record_says() {
+    let long = "\u{1}".repeat(1 << 20);
+    let id = decoded(v1::EndOfStream {
+        last: Some(FrameId::new(long.clone(), 1, 0)),
+        ..Default::default()
+    });
+    let mut by_reference = frame();
+    by_reference.content = Some(Content::Reference(v1::Reference {
+        topic: long.clone(),
+        partition: -1,
+        offset: 0,
+    }));
+    let mut lineage = frame();
+    lineage.lineage = vec![FrameId::new(long, 1, 0)];
+    for result in [id, decoded(by_reference), decoded(lineage)] {
+        let said = result.unwrap_err().to_string();
+        assert!(said.len() < 4096, "{} bytes", said.len());
+    }
 }
 
 proptest! {

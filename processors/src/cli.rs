@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use processor_proto::{ServeConfig, Threads};
+use processor_proto::{ServeConfig, ServerTls, Threads};
+use thiserror::Error;
 
 use crate::{
     chaos::{Delay, Plan, PlanError, Rates},
@@ -35,6 +36,33 @@ struct Serving {
         value_name = "IP:PORT"
     )]
     listen: SocketAddr,
+    /// Take calls by TLS only, as the server of this certificate (PEM, with those between it and its issuer's)
+    #[arg(
+        long,
+        global = true,
+        env = "FRAMELANE_TLS_CERT",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    tls_cert: Option<PathBuf>,
+    /// The key (PEM, not encrypted) of --tls-cert
+    #[arg(
+        long,
+        global = true,
+        env = "FRAMELANE_TLS_KEY",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    tls_key: Option<PathBuf>,
+    /// Take calls only from those whose certificate is signed by one of these (PEM)
+    #[arg(
+        long,
+        global = true,
+        env = "FRAMELANE_TLS_CLIENT_CA",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    tls_client_ca: Option<PathBuf>,
     /// Write the listening address to this file once calls are taken
     #[arg(long, global = true, value_name = "FILE")]
     port_file: Option<PathBuf>,
@@ -182,12 +210,43 @@ fn scale(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{text:?} is not a number above 0, up to 16"))
 }
 
-impl TryFrom<Cli> for Config {
-    type Error = PlanError;
+/// Why a command line cannot be.
+#[derive(Debug, Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("--tls-cert and --tls-key belong together: give both")]
+    HalfIdentity,
+    #[error("--tls-client-ca protects nothing without TLS: give --tls-cert and --tls-key too")]
+    CallersWithoutTls,
+}
 
-    fn try_from(cli: Cli) -> Result<Self, PlanError> {
+fn server_tls(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> Result<Option<ServerTls>, CliError> {
+    match (cert, key, client_ca) {
+        (Some(cert), Some(key), client_ca) => Ok(Some(ServerTls {
+            cert,
+            key,
+            client_ca,
+        })),
+        (None, None, None) => Ok(None),
+        (None, None, Some(_)) => Err(CliError::CallersWithoutTls),
+        _ => Err(CliError::HalfIdentity),
+    }
+}
+
+impl TryFrom<Cli> for Config {
+    type Error = CliError;
+
+    fn try_from(cli: Cli) -> Result<Self, CliError> {
         let Serving {
             listen,
+            tls_cert,
+            tls_key,
+            tls_client_ca,
             port_file,
             metrics,
             name,
@@ -208,6 +267,7 @@ impl TryFrom<Cli> for Config {
         Ok(Self {
             serve: ServeConfig {
                 listen,
+                tls: server_tls(tls_cert, tls_key, tls_client_ca)?,
                 name,
                 metrics,
                 grace,
@@ -274,7 +334,7 @@ mod tests {
     fn config(line: &str) -> Result<Config, String> {
         let words = std::iter::once("processor").chain(line.split_whitespace());
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-        cli.try_into().map_err(|error: PlanError| error.to_string())
+        cli.try_into().map_err(|error: CliError| error.to_string())
     }
 
     #[test]
@@ -314,6 +374,9 @@ mod tests {
             "chaos --error-rate 2",
             "chaos --error-rate 0.6 --hang-rate 0.6",
             "chaos --crash-on one",
+            "echo --tls-cert cert.pem",
+            "echo --tls-key key.pem",
+            "echo --tls-client-ca ca.pem",
         ] {
             assert!(config(line).is_err(), "{line}");
         }

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
-use processor_proto::shutdown_on_signals;
+use processor_proto::{ServeError, shutdown_on_signals};
 use processors::{RunError, cli::Cli, config::Config};
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             match error.downcast_ref() {
-                Some(RunError::Cascade(_)) => BAD_CONFIGURATION.into(),
+                Some(RunError::Cascade(_) | RunError::Serve(ServeError::Tls(_))) => {
+                    BAD_CONFIGURATION.into()
+                }
                 _ => FAILED.into(),
             }
         }

@@ -5,16 +5,13 @@
 //! ```
 //! OpenCV alone would paint the missing half of a cut-off JPEG grey and say nothing.
 
-mod jpeg;
-mod png;
-
 use imagesize::ImageType;
 use opencv::{
     core::{Mat, MatTraitConst, Size, Vector},
     imgcodecs, imgproc,
 };
 use processor_proto::{
-    ProcessError,
+    NotWhole, ProcessError, check_whole,
     v1::{Codec, Frame, PixelFormat},
 };
 use thiserror::Error;
@@ -43,10 +40,8 @@ pub enum PictureError {
         declared: (u64, u64),
         found: (u64, u64),
     },
-    #[error("the picture is cut off: {0}")]
-    CutOff(&'static str),
-    #[error("a progressive JPEG of more than {0} scans, made to keep a decoder busy")]
-    TooManyScans(usize),
+    #[error(transparent)]
+    NotWhole(#[from] NotWhole),
     #[error("the decoder refused the picture: {0}")]
     Decoder(String),
 }
@@ -98,10 +93,7 @@ impl Decoder {
             }
             codec @ (Codec::Jpeg | Codec::Png) => {
                 self.check_size(header_size(codec, content)?, declared)?;
-                match codec {
-                    Codec::Jpeg => jpeg::check_whole(content)?,
-                    _ => png::check_whole(content)?,
-                }
+                check_whole(codec, content)?;
                 encoded(content, declared, channels, reduce)
             }
             other => Err(PictureError::Codec(other.word())),
@@ -192,9 +184,7 @@ fn raw(frame: &Frame, content: &[u8], channels: Channels) -> Result<Mat, Picture
         .ok_or_else(|| PictureError::Decoder("RAW content of no pixel format".into()))?;
     let expected = u64::from(frame.width) * u64::from(frame.height) * u64::from(bytes_per_pixel);
     if content.len() as u64 != expected {
-        return Err(PictureError::CutOff(
-            "its length is not width * height * bytes per pixel",
-        ));
+        return Err(NotWhole::CutOff("its length is not width * height * bytes per pixel").into());
     }
     // At most `max_pixels` pixels, so both fit.
     let rows = i32::try_from(frame.height).map_err(|e| PictureError::Decoder(e.to_string()))?;

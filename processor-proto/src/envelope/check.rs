@@ -1,20 +1,37 @@
 //! What `frame.proto` promises, checked. Unknown enum values pass: they are a later version's, to be carried on.
 
-use super::{DecodeError, FrameProblem};
+use super::{DecodeError, FrameProblem, MAX_NOTICE_BYTES};
 use crate::{
+    excerpt::excerpt,
     ids::is_source_id,
     v1::{Codec, Frame, FrameId, Gap, Reference, frame::Content, gap},
 };
 
+/// Characters of a name that is none, in an error.
+const SHOWN: usize = 64;
+
+/// An end or a gap is passed on as it is, so it must fit wherever a frame fits.
+pub(super) fn notice(kind: &'static str, bytes: usize) -> Result<(), DecodeError> {
+    if bytes > MAX_NOTICE_BYTES {
+        return Err(DecodeError::NoticeTooLarge { kind, bytes });
+    }
+    Ok(())
+}
+
 pub(super) fn id(kind: &'static str, id: Option<&FrameId>) -> Result<(), DecodeError> {
     let id = id.ok_or(DecodeError::NoId { kind })?;
-    if !is_source_id(&id.source_id) {
-        return Err(DecodeError::BadSourceId {
-            source_id: id.source_id.clone(),
-        });
-    }
+    source_id(&id.source_id)?;
     if id.epoch == 0 {
         return Err(DecodeError::EpochZero { id: id.clone() });
+    }
+    Ok(())
+}
+
+fn source_id(source_id: &str) -> Result<(), DecodeError> {
+    if !is_source_id(source_id) {
+        return Err(DecodeError::BadSourceId {
+            source_id: excerpt(source_id, SHOWN),
+        });
     }
     Ok(())
 }
@@ -25,7 +42,10 @@ pub(super) fn gap(gap: &Gap) -> Result<(), DecodeError> {
         gap.reason(),
         gap::Reason::Undecodable | gap::Reason::Expired
     ) {
-        return Ok(());
+        return match &gap.first {
+            Some(first) if !first.source_id.is_empty() => source_id(&first.source_id),
+            _ => Ok(()),
+        };
     }
     id("gap", gap.first.as_ref())?;
     match &gap.first {
@@ -102,7 +122,10 @@ fn inline(frame: &Frame, found: u64) -> Result<(), FrameProblem> {
 fn reference(reference: &Reference) -> Result<(), FrameProblem> {
     if reference.topic.is_empty() || reference.partition < 0 || reference.offset < 0 {
         return Err(FrameProblem::Reference {
-            reference: reference.clone(),
+            reference: Reference {
+                topic: excerpt(&reference.topic, SHOWN),
+                ..*reference
+            },
         });
     }
     Ok(())

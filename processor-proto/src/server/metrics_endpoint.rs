@@ -21,6 +21,9 @@ pub(super) fn open(listen: SocketAddr) -> Result<ExporterFuture, ServeError> {
         .and_then(PrometheusBuilder::build)
         .map_err(failed)?;
     metrics::set_global_recorder(recorder).map_err(|error| failed(error.into()))?;
+    if !listen.ip().is_loopback() {
+        tracing::warn!(%listen, "metrics can be read from other machines, by whoever reaches this port");
+    }
     metrics::describe_counter!(
         "framelane_processor_calls_total",
         Unit::Count,

@@ -141,7 +141,7 @@ fn a_picture_cut_off_anywhere_is_refused() {
     let raw = vec![0; 64 * 48 * 3 - 1];
     assert!(matches!(
         decode(&frame(Codec::Raw, raw)),
-        Err(PictureError::CutOff(_))
+        Err(PictureError::NotWhole(NotWhole::CutOff(_)))
     ));
 }
 
@@ -157,7 +157,10 @@ fn a_jpeg_cut_off_in_its_pixels_is_named_so_although_its_thumbnail_is_whole() {
     assert!(decode(&frame(Codec::Jpeg, tagged.clone())).is_ok());
     tagged.truncate(tagged.len() - 40);
     let error = decode(&frame(Codec::Jpeg, tagged)).unwrap_err();
-    assert!(matches!(error, PictureError::CutOff(_)), "{error}");
+    assert!(
+        matches!(error, PictureError::NotWhole(NotWhole::CutOff(_))),
+        "{error}"
+    );
 }
 
 #[test]
@@ -195,7 +198,10 @@ fn a_progressive_jpeg_of_endless_scans_is_refused() {
     endless.extend(scan.repeat(100));
     endless.extend([0xFF, 0xD9]);
     let error = decode(&frame(Codec::Jpeg, endless)).unwrap_err();
-    assert!(matches!(error, PictureError::TooManyScans(_)), "{error}");
+    assert!(
+        matches!(error, PictureError::NotWhole(NotWhole::TooManyScans(_))),
+        "{error}"
+    );
 }
 
 #[test]

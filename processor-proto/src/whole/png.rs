@@ -1,13 +1,13 @@
 //! Is a PNG whole? Walks its chunks without decoding.
 
-use super::PictureError;
+use super::NotWhole;
 
 const SIGNATURE_BYTES: usize = 8;
 /// Length and type before a chunk's data, checksum behind it.
 const AROUND_DATA_BYTES: usize = 4 + 4 + 4;
 
 /// Finds the end chunk.
-pub(super) fn check_whole(png: &[u8]) -> Result<(), PictureError> {
+pub(super) fn check(png: &[u8]) -> Result<(), NotWhole> {
     let mut rest = png.get(SIGNATURE_BYTES..).unwrap_or_default();
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let length = u32::from_be_bytes(*length) as usize;
@@ -19,5 +19,5 @@ pub(super) fn check_whole(png: &[u8]) -> Result<(), PictureError> {
         }
         rest = next;
     }
-    Err(PictureError::CutOff("the PNG has no end chunk"))
+    Err(NotWhole::CutOff("the PNG has no end chunk"))
 }

@@ -1,6 +1,6 @@
 //! Is a JPEG whole? Walks its markers without decoding.
 
-use super::PictureError;
+use super::NotWhole;
 
 /// Encoders make about 10 scans of a progressive picture. Each one more costs the decoder a pass over all pixels.
 const MAX_SCANS: usize = 64;
@@ -12,8 +12,8 @@ const START_OF_SCAN: u8 = 0xDA;
 
 /// Finds the end marker, and no more scans than a decoder should be asked to take. What follows the end is
 /// ignored: some cameras pad.
-pub(super) fn check_whole(jpeg: &[u8]) -> Result<(), PictureError> {
-    let cut_off = || PictureError::CutOff("the JPEG has no end marker");
+pub(super) fn check(jpeg: &[u8]) -> Result<(), NotWhole> {
+    let cut_off = || NotWhole::CutOff("the JPEG has no end marker");
     let mut at = 2;
     let mut scans = 0;
     loop {
@@ -25,7 +25,7 @@ pub(super) fn check_whole(jpeg: &[u8]) -> Result<(), PictureError> {
             _ => {}
         }
         if scans > MAX_SCANS {
-            return Err(PictureError::TooManyScans(MAX_SCANS));
+            return Err(NotWhole::TooManyScans(MAX_SCANS));
         }
         // The body's length counts its own two bytes. A scan's compressed data follows and holds no marker but
         // restarts, so `next_marker` passes over it.
