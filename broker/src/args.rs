@@ -1,11 +1,11 @@
 //! The command line, and the validated settings that come of it.
 
+use crate::calls::{self, Target, TlsArgs};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use pipeline::kafka::{KafkaArgs, KafkaConfig, Position};
 use pipeline::service::{ConfigError, TelemetryArgs};
 use std::time::Duration;
-use tonic::transport::Uri;
 
 /// Sends every frame of the input topics to a processor and writes frame + result to the output topic, in order,
 /// exactly once
@@ -23,9 +23,12 @@ pub struct Args {
     /// Topic to write to; made with as many partitions as the input has, unless it exists
     #[arg(long, value_name = "TOPIC")]
     pub output: String,
-    /// Address of the processor; repeatable. A host name stands for all its addresses, looked up again and again
+    /// Address of the processor, http://HOST:PORT or https://HOST:PORT; repeatable. A host name stands for all its
+    /// addresses, looked up again and again
     #[arg(long, required = true, value_name = "URL")]
     pub processor: Vec<String>,
+    #[command(flatten)]
+    pub processor_tls: TlsArgs,
     /// Consumer group whose members share the work [default: framelane.OUTPUT]
     #[arg(long)]
     pub group: Option<String>,
@@ -142,7 +145,7 @@ pub enum Membership {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) kafka: KafkaConfig,
-    pub(crate) processors: Vec<Uri>,
+    pub(crate) processors: Vec<Target>,
     pub(crate) group: String,
     pub(crate) dead_letter: Option<String>,
     pub(crate) commit_linger: Duration,
@@ -192,11 +195,7 @@ impl TryFrom<Args> for Config {
         };
         Ok(Self {
             kafka: args.kafka.clone().try_into()?,
-            processors: args
-                .processor
-                .iter()
-                .map(|url| processor(url))
-                .collect::<Result<_, _>>()?,
+            processors: calls::targets(&args.processor, &args.processor_tls)?,
             group: args
                 .group
                 .clone()
@@ -223,16 +222,6 @@ fn reading<'a>(inputs: &'a [String], topic: &str) -> anyhow::Result<Option<&'a s
         }
     }
     Ok(None)
-}
-
-fn processor(url: &str) -> Result<Uri, ConfigError> {
-    let uri: Result<Uri, _> = url.parse();
-    match uri {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.port().is_some() => Ok(uri),
-        _ => Err(ConfigError(format!(
-            "--processor {url:?} is not the address of a processor: write http://HOST:PORT"
-        ))),
-    }
 }
 
 #[cfg(test)]
@@ -268,6 +257,29 @@ mod tests {
             (
                 &["--input", "in", "--processor", "localhost"],
                 "http://HOST:PORT",
+            ),
+            (&["--input", "in", "--processor-ca", "ca.pem"], "https://"),
+            (
+                &[
+                    "--input",
+                    "in",
+                    "--processor",
+                    "https://localhost:1",
+                    "--processor-cert",
+                    "c.pem",
+                ],
+                "--processor-key",
+            ),
+            (
+                &[
+                    "--input",
+                    "in",
+                    "--processor",
+                    "https://localhost:1",
+                    "--processor-ca",
+                    "/nowhere/ca.pem",
+                ],
+                "/nowhere/ca.pem",
             ),
         ] {
             let error = config(more).expect_err("accepted").to_string();

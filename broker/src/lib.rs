@@ -15,6 +15,7 @@ mod engine;
 mod lanes;
 mod output;
 mod policy;
+mod refused;
 mod run;
 mod status;
 mod topics;

@@ -3,13 +3,15 @@
 use pipeline::kafka::{Incoming, Outgoing, TopicPartition};
 use pipeline::ordering::Weight;
 use pipeline::trace::TraceContext;
-use pipeline::{v1, wire};
-use processor_proto::envelope::Kind;
+use pipeline::{excerpt, v1, wire};
+use processor_proto::envelope::{Kind, MAX_SOURCE_ID_BYTES};
 use std::sync::Arc;
 
 /// The records for one slot. Cheap to clone: they stay in memory until their commit is acknowledged.
 #[derive(Debug, Clone)]
 pub struct Output {
+    /// What is in the slot.
+    pub input: Origin,
     pub records: Arc<[Outgoing]>,
     /// For the metrics: ok, error, timeout, skipped, gap, end or undecodable.
     pub outcome: &'static str,
@@ -31,8 +33,10 @@ pub struct Destination {
 
 /// Why a record is also a dead letter.
 const ERROR: &str = "framelane-error";
+/// Of the reason, at most: it shares the record with a frame that may be as large as a record can be.
+pub const ERROR_CHARACTERS: usize = 1_000;
 /// Where a dead letter was read.
-const ORIGIN: &str = "framelane-origin";
+pub const ORIGIN: &str = "framelane-origin";
 
 impl Destination {
     /// A message in the place of the record. The input's partition number is kept: sources that shared a partition go on
@@ -56,7 +60,9 @@ impl Destination {
             partition: None,
             ..copy
         };
-        letter.headers.push((ERROR, error.to_owned()));
+        letter
+            .headers
+            .push((ERROR, excerpt(error, ERROR_CHARACTERS)));
         letter.headers.push((ORIGIN, input.to_string()));
         Some(letter)
     }
@@ -64,9 +70,10 @@ impl Destination {
     /// End-of-stream and gap records go through as they are.
     pub fn pass_on(&self, input: &Origin, message: &Kind) -> Output {
         let record = self.record(input, message, &input.trace.child());
-        let record = record.expect("a message without a picture fits into a record");
+        let record = record.expect("ends and gaps are checked to be small");
         let outcome = message.word();
         Output {
+            input: input.clone(),
             records: Arc::new([record]),
             outcome,
         }
@@ -79,22 +86,32 @@ impl Destination {
             count: u64::from(id.is_some()),
             first: Some(id.unwrap_or_else(|| unnamed(record))),
             reason: v1::gap::Reason::Undecodable.into(),
-            detail: error.to_owned(),
+            detail: excerpt(error, ERROR_CHARACTERS),
             origin: Some(wire::reference_to(&record.lane, record.offset)),
         });
         let gap = self.pass_on(input, &gap);
-        let raw = Outgoing {
-            topic: Arc::clone(&self.topic),
-            partition: None,
-            key: record.key.clone().unwrap_or_default(),
-            timestamp_ms: record.timestamp_ms,
-            headers: Vec::new(),
-            payload: record.payload.clone(),
-        };
-        let letter = self.dead_letter(input, raw, error);
+        let letter = self.dead_letter(input, self.raw(record), error);
         Output {
+            input: input.clone(),
             records: gap.records.iter().cloned().chain(letter).collect(),
             outcome: "undecodable",
+        }
+    }
+
+    /// What a broken record holds, cut to what still fits into a record beside the headers of a dead letter.
+    fn raw(&self, record: &Incoming) -> Outgoing {
+        let bytes = record.payload.len().min(wire::MAX_ENVELOPE_BYTES);
+        Outgoing {
+            topic: Arc::clone(&self.topic),
+            partition: None,
+            key: record
+                .key
+                .clone()
+                .filter(|key| key.len() <= MAX_SOURCE_ID_BYTES) // longer ones name no source
+                .unwrap_or_default(),
+            timestamp_ms: record.timestamp_ms,
+            headers: Vec::new(),
+            payload: record.payload.slice(..bytes),
         }
     }
 
@@ -153,5 +170,50 @@ impl Origin {
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.lane, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipeline::kafka::MAX_RECORD_BYTES;
+
+    fn letters() -> Destination {
+        Destination {
+            topic: "out".into(),
+            partitions: 1,
+            dead_letter: Some("dead".into()),
+        }
+    }
+
+    /// The largest record that Kafka takes, by a stranger.
+    fn hostile(key: &[u8], payload: &[u8]) -> Incoming {
+        Incoming {
+            lane: TopicPartition::new("in", 0),
+            offset: 7,
+            timestamp_ms: 0,
+            key: Some(key.to_vec().into()),
+            headers: Vec::new(),
+            payload: payload.to_vec().into(),
+        }
+    }
+
+    #[test]
+    fn whatever_a_broken_record_holds_its_gap_and_its_letter_fit_into_records() {
+        let large = vec![1; MAX_RECORD_BYTES - 100];
+        let error = "\u{10ffff}".repeat(2 << 20);
+        for record in [hostile(b"cam0", &large), hostile(&large, b"")] {
+            let output = letters().quarantine(&Origin::of(&record), &record, &error);
+            let [gap, letter] = &output.records[..] else {
+                panic!("{} records", output.records.len())
+            };
+            assert!(gap.payload.len() < wire::MAX_ENVELOPE_BYTES);
+            let read = pipeline::envelope::decode(gap.payload.clone()).unwrap();
+            assert_eq!(read.word(), "gap");
+            let headers: usize = letter.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
+            // A batch and its record take less than 200 bytes of their own.
+            let bytes = letter.key.len() + letter.payload.len() + headers + 200;
+            assert!(bytes <= MAX_RECORD_BYTES, "{bytes}");
+        }
     }
 }

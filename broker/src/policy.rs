@@ -2,10 +2,10 @@
 
 use crate::args::{ContentMode, OnFailure};
 use crate::calls::Outcome;
-use crate::output::{Destination, Origin, Output};
+use crate::output::{Destination, ERROR_CHARACTERS, Origin, Output};
 use pipeline::kafka::Outgoing;
-use pipeline::{v1, wire};
-use processor_proto::envelope::Kind;
+use pipeline::{excerpt, v1, wire};
+use processor_proto::envelope::{self, Kind};
 use std::time::Duration;
 use v1::frame::Content;
 
@@ -67,6 +67,7 @@ impl Policy {
             })
             .flatten();
         Decision::Write(Output {
+            input,
             outcome: result.status().word(),
             records: std::iter::once(record).chain(letter).collect(),
         })
@@ -92,7 +93,7 @@ impl Policy {
             first: Some(id),
             count: 1,
             reason: v1::gap::Reason::ProcessingFailed.into(),
-            detail: result.error.clone(),
+            detail: excerpt(&result.error, ERROR_CHARACTERS),
             origin: Some(wire::reference_to(&input.lane, input.offset)),
         });
         Decision::Write(Output {
@@ -142,8 +143,10 @@ impl Policy {
         message.check().map_err(|error| error.to_string())?;
         let record = self
             .destination
-            .record(input, &message, &input.trace.child());
-        record.map_err(|error| error.to_string())
+            .record(input, &message, &input.trace.child())
+            .map_err(|error| error.to_string())?;
+        envelope::check_parts(&record.payload).map_err(|error| error.to_string())?;
+        Ok(record)
     }
 
     fn set_content(&self, frame: &mut v1::Frame, picture: Option<v1::Picture>, input: &Origin) {

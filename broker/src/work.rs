@@ -13,6 +13,10 @@ use v1::frame::Content;
 /// A pause before Kafka is asked again for a referenced picture.
 const FETCH_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a frame waits for a picture in a topic that this broker is not allowed to read: long enough for a person to
+/// mend a rule that was forgotten, and no longer, because what a frame refers to is its writer's choice.
+const NOT_ALLOWED_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What the work for every frame shares.
 #[derive(Debug)]
 pub struct Work {
@@ -77,9 +81,17 @@ impl Work {
 
     /// Holds until Kafka can say what the picture is: it lies in the same Kafka as everything else.
     async fn fetch(&self, mut resolving: Resolving, frame: &v1::Frame, input: &Origin) -> Content {
+        let start = Instant::now();
         loop {
             match resolving.content().await {
                 Ok(content) => return content,
+                Err(fault) if fault.is_denied() && start.elapsed() >= NOT_ALLOWED_PATIENCE => {
+                    tracing::error!(%input, %fault, "the frame goes on without its picture");
+                    return Content::Missing(v1::Missing {
+                        reason: v1::missing::Reason::Unspecified.into(),
+                        last_known: frame.reference().cloned(),
+                    });
+                }
                 Err(fault) => {
                     tracing::warn!(%input, %fault, "the referenced picture cannot be read; trying again")
                 }

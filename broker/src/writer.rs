@@ -2,11 +2,12 @@
 
 use crate::args::{Config, Guarantee};
 use crate::output::Output;
+use crate::refused::Amendments;
 use pipeline::kafka::{
-    FeedControl, GroupStamp, KafkaConfig, KafkaFault, TopicPartition, TransactionFault,
+    FeedControl, GroupStamp, KafkaConfig, KafkaFault, Pace, TopicPartition, TransactionFault,
     TransactionalWriter, Writer,
 };
-use pipeline::ordering::LaneId;
+use pipeline::ordering::{LaneId, Recovery};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,8 +36,8 @@ pub enum Report {
     Aborted,
     Unknown,
     Recovered(Vec<(LaneId, Option<i64>)>),
-    /// Every new writer is driven out at once: another instance has the same name.
-    Fenced(String),
+    /// Trying again is of no use: another instance has the same name, or Kafka does not allow it.
+    GivenUp(String),
 }
 
 /// Outcomes in a row that nobody knew, with a working Kafka in between: two instances fence each other.
@@ -61,7 +62,7 @@ pub fn open(config: &Config, instance: &str) -> Result<OpenWriter, KafkaFault> {
     match config.args.delivery {
         Guarantee::ExactlyOnce => {
             let id = format!("framelane.{}.{instance}", config.group);
-            let writer = TransactionalWriter::open(&kafka, &id)?;
+            let writer = Box::new(TransactionalWriter::open(&kafka, &id)?);
             Ok(OpenWriter::ExactlyOnce { kafka, id, writer })
         }
         Guarantee::AtLeastOnce => {
@@ -77,7 +78,7 @@ pub enum OpenWriter {
     ExactlyOnce {
         kafka: KafkaConfig,
         id: String,
-        writer: TransactionalWriter,
+        writer: Box<TransactionalWriter>,
     },
     AtLeastOnce {
         kafka: KafkaConfig,
@@ -100,7 +101,50 @@ impl OpenWriter {
         })
     }
 
+    /// Writes the batch. Records that Kafka refuses give way to others, in their places.
     fn write(
+        &mut self,
+        feed: &FeedControl,
+        outputs: &[Output],
+        offsets: &[(TopicPartition, i64)],
+        stamp: Option<&GroupStamp>,
+        amendments: &mut Amendments,
+    ) -> Result<(), TransactionFault> {
+        let mut pace = Pace::Together;
+        loop {
+            let amended = amendments.apply(outputs);
+            let amended =
+                amended.map_err(|why| TransactionFault::Aborted(KafkaFault::Unfit(why)))?;
+            self.set_pace(pace);
+            let result = self.try_write(feed, &amended, offsets, stamp);
+            self.set_pace(Pace::Together);
+            let fault = match result {
+                Err(TransactionFault::Aborted(fault @ KafkaFault::RefusedRecords { .. })) => fault,
+                Ok(()) => {
+                    amendments.clear();
+                    return Ok(());
+                }
+                result => return result,
+            };
+            let KafkaFault::RefusedRecords { records, .. } = &fault else {
+                return Err(TransactionFault::Aborted(fault));
+            };
+            pace = amendments
+                .note(outputs, records, pace, &fault.to_string())
+                .map_err(|why| TransactionFault::Aborted(KafkaFault::Unfit(why)))?;
+            // The client has lost count of what it sent (OUT_OF_ORDER_SEQUENCE_NUMBER in the next transaction).
+            self.replace().map_err(TransactionFault::Aborted)?;
+        }
+    }
+
+    fn set_pace(&mut self, pace: Pace) {
+        match self {
+            Self::ExactlyOnce { writer, .. } => writer.set_pace(pace),
+            Self::AtLeastOnce { writer, .. } => writer.set_pace(pace),
+        }
+    }
+
+    fn try_write(
         &mut self,
         feed: &FeedControl,
         outputs: &[Output],
@@ -117,11 +161,13 @@ impl OpenWriter {
                 writer.commit(records, Some((offsets, stamp)))
             }
             Self::AtLeastOnce { writer, .. } => {
-                writer
-                    .send_all(records)
-                    .map_err(TransactionFault::Unknown)?;
+                writer.send_all(records).map_err(|fault| match fault {
+                    // The others may be written: then they are written twice.
+                    KafkaFault::RefusedRecords { .. } => TransactionFault::Aborted(fault),
+                    fault => TransactionFault::Unknown(fault),
+                })?;
                 // Refused while partitions move: then their next owner writes these frames once more.
-                if let Err(fault) = feed.commit(offsets) {
+                if let Err(fault) = feed.commit(offsets, stamp) {
                     tracing::warn!(%fault, "written, but the offsets are not committed");
                 }
                 Ok(())
@@ -132,7 +178,7 @@ impl OpenWriter {
     fn replace(&mut self) -> Result<(), KafkaFault> {
         match self {
             Self::ExactlyOnce { kafka, id, writer } => {
-                *writer = TransactionalWriter::open(kafka, id)?;
+                **writer = TransactionalWriter::open(kafka, id)?;
             }
             Self::AtLeastOnce { kafka, writer } => *writer = Writer::new(kafka)?,
         }
@@ -150,6 +196,7 @@ fn serve(
         pause: FIRST_PAUSE,
         unknown_in_a_row: 0,
     };
+    let mut amendments = Amendments::default();
     for command in commands {
         let report = match command {
             Command::Write {
@@ -158,7 +205,8 @@ fn serve(
                 stamp,
             } => {
                 let start = Instant::now();
-                let result = writer.write(feed, &outputs, &offsets, stamp.as_ref());
+                let stamp = stamp.as_ref();
+                let result = writer.write(feed, &outputs, &offsets, stamp, &mut amendments);
                 metrics::histogram!("framelane_broker_commit_seconds")
                     .record(start.elapsed().as_secs_f64());
                 history.report(result)
@@ -187,6 +235,15 @@ struct History {
 
 impl History {
     fn report(&mut self, result: Result<(), TransactionFault>) -> Report {
+        if let Err(TransactionFault::Aborted(fault) | TransactionFault::Unknown(fault)) = &result
+            && fault.is_denied()
+        {
+            return Report::GivenUp(fault.to_string());
+        }
+        // Whatever could be written in a record's place was refused too.
+        if let Err(TransactionFault::Aborted(fault @ KafkaFault::Unfit(_))) = &result {
+            return Report::GivenUp(fault.to_string());
+        }
         let (outcome, report) = match result {
             Ok(()) => {
                 self.pause = FIRST_PAUSE;
@@ -203,7 +260,7 @@ impl History {
             Err(TransactionFault::Unknown(fault)) => {
                 self.unknown_in_a_row += 1;
                 if self.unknown_in_a_row > MOST_UNKNOWN_IN_A_ROW {
-                    return Report::Fenced(format!(
+                    return Report::GivenUp(format!(
                         "{MOST_UNKNOWN_IN_A_ROW} commits in a row ended without an answer; if another broker runs under \
                          the same --group and --instance, give each its own: {fault}"
                     ));
@@ -225,24 +282,27 @@ fn recover(
     lanes: Vec<(LaneId, TopicPartition)>,
     reports: &mpsc::Sender<Report>,
 ) -> Option<Vec<(LaneId, Option<i64>)>> {
-    let partitions: Vec<_> = lanes.iter().map(|(_, tp)| tp.clone()).collect();
+    let (lanes, partitions): (Vec<_>, Vec<_>) = lanes.into_iter().unzip();
     let mut pause = FIRST_PAUSE;
+    let mut committed = Vec::new();
+    let mut step = Recovery::start();
     while !reports.is_closed() {
-        match writer.replace().and_then(|()| feed.committed(&partitions)) {
-            Ok(committed) => {
-                tracing::info!("the writer is new; going on from the committed offsets");
-                return Some(
-                    lanes
-                        .into_iter()
-                        .map(|(lane, _)| lane)
-                        .zip(committed)
-                        .collect(),
-                );
-            }
-            Err(fault) => tracing::warn!(%fault, "a new writer cannot be opened yet"),
+        let result = match step {
+            Recovery::Replace => writer.replace(),
+            Recovery::ReadCommitted => feed.committed(&partitions).map(|all| committed = all),
+        };
+        if let Err(fault) = &result {
+            tracing::warn!(%fault, ?step, "recovery from an unknown outcome; trying again");
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        match step.after(result.map_err(drop)) {
+            Some(next) => step = next,
+            None => {
+                tracing::info!("the writer is new; going on from the committed offsets");
+                return Some(lanes.into_iter().zip(committed).collect());
+            }
+        }
     }
     None
 }

@@ -18,4 +18,4 @@ pub mod service;
 pub mod trace;
 pub mod wire;
 
-pub use processor_proto::{envelope, v1};
+pub use processor_proto::{check_whole, envelope, excerpt, v1};

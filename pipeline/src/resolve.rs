@@ -1,24 +1,23 @@
 //! Pictures that lie in other records: content by reference made whole again, when somebody needs the pixels.
 //!
-//! One thread per referenced partition reads in step: references of an ordered stream grow, so this is a merge of two
-//! sequential reads, not a lookup per frame.
+//! Each referenced partition is read in step: references of an ordered stream grow, so this is a merge of two sequential
+//! reads, not a lookup per frame.
+
+mod readers;
 
 use crate::kafka::{KafkaConfig, KafkaFault, Lookup, LookupError, TopicPartition};
 use crate::v1::{Frame, Missing, Reference, frame::Content, missing::Reason};
 use crate::wire;
 use processor_proto::envelope::Kind;
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use readers::Readers;
 use tokio::sync::oneshot;
+
+pub use readers::MOST_WORKERS;
 
 /// Fetches referenced pictures. Cheap while nothing refers to anything.
 #[derive(Debug)]
 pub struct Resolver {
-    config: KafkaConfig,
-    /// Requests are bounded by the frames in their callers' windows.
-    readers: Mutex<HashMap<TopicPartition, Sender<Request>>>,
+    readers: Readers,
 }
 
 #[derive(Debug)]
@@ -32,7 +31,8 @@ struct Request {
 pub struct Resolving(oneshot::Receiver<Result<Content, KafkaFault>>);
 
 impl Resolving {
-    /// The content: inline, or missing if retention has removed it. An error means that Kafka could not be asked.
+    /// The content: inline, or missing if retention has removed it or its topic is no more. An error means that Kafka
+    /// could not be asked.
     pub async fn content(self) -> Result<Content, KafkaFault> {
         self.0.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -51,8 +51,7 @@ impl Resolver {
     /// Reads from the same Kafka as everything else.
     pub fn new(config: KafkaConfig) -> Self {
         Self {
-            config,
-            readers: Mutex::default(),
+            readers: Readers::new(config),
         }
     }
 
@@ -67,38 +66,28 @@ impl Resolver {
             reference: reference.clone(),
             answer,
         };
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = readers
-            .entry(lane.clone())
-            .or_insert_with(|| spawn_reader(self.config.clone(), lane));
-        // A reader ends only with its sender; if its thread panicked, the answer channel says so.
-        let _ = reader.send(request);
+        if is_topic_name(&reference.topic) {
+            self.readers.ask(lane, request);
+        } else {
+            let content = absent(&request);
+            let _ = request.answer.send(Ok(content)); // we hold the other end
+        }
         Some(Resolving(resolving))
     }
 }
 
-fn spawn_reader(config: KafkaConfig, lane: TopicPartition) -> Sender<Request> {
-    let (sender, requests) = channel();
-    std::thread::Builder::new()
-        .name(format!("resolve {lane}"))
-        .spawn(move || read(&config, &lane, &requests))
-        .expect("the process may start a thread");
-    sender
+/// Kafka's rule. Names that break it are not worth a question, or a place in memory: they may have megabytes.
+fn is_topic_name(name: &str) -> bool {
+    let is_legal = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_legal)
 }
 
-fn read(config: &KafkaConfig, lane: &TopicPartition, requests: &Receiver<Request>) {
-    let mut open = None;
-    for request in requests {
-        if request.answer.is_closed() {
-            continue; // the frame's lane has gone
-        }
-        let outcome = match &mut open {
-            Some(lookup) => fetch(lookup, &request.reference),
-            None => Lookup::open(config, lane.clone())
-                .and_then(|lookup| fetch(open.insert(lookup), &request.reference)),
-        };
-        let _ = request.answer.send(outcome);
-    }
+/// What a reference into a partition that does not exist (any more) stands for.
+fn absent(request: &Request) -> Content {
+    Content::Missing(Missing {
+        reason: Reason::Expired.into(),
+        last_known: Some(request.reference.clone()),
+    })
 }
 
 fn fetch(lookup: &mut Lookup, reference: &Reference) -> Result<Content, KafkaFault> {

@@ -101,6 +101,9 @@ fn open_metrics(address: SocketAddr) -> anyhow::Result<ExporterFuture> {
         })?;
     metrics::set_global_recorder(recorder)?;
     tracing::info!("metrics at http://{address}/metrics");
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "metrics can be read from other machines, by whoever reaches this port");
+    }
     Ok(exporter)
 }
 

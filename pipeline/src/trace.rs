@@ -61,16 +61,23 @@ impl FromStr for TraceContext {
 
     fn from_str(text: &str) -> Result<Self, BadTraceParent> {
         let parts: Vec<&str> = text.split('-').collect();
-        let [_, trace_id, span_id, flags] = parts[..] else {
+        let [version, trace_id, span_id, flags] = parts[..] else {
             return Err(BadTraceParent);
         };
-        let lengths_fit = trace_id.len() == 32 && span_id.len() == 16 && flags.len() == 2;
+        let is_hex = |text: &str, digits: usize| {
+            // Not only what a number may be read from: that could also be a sign, or capitals.
+            text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let are_hex = is_hex(trace_id, 32) && is_hex(span_id, 16) && is_hex(flags, 2);
+        if version != "00" || !are_hex {
+            return Err(BadTraceParent);
+        }
         let context = Self {
             trace_id: u128::from_str_radix(trace_id, 16).map_err(|_| BadTraceParent)?,
             span_id: u64::from_str_radix(span_id, 16).map_err(|_| BadTraceParent)?,
             flags: u8::from_str_radix(flags, 16).map_err(|_| BadTraceParent)?,
         };
-        if !lengths_fit || context.trace_id == 0 || context.span_id == 0 {
+        if context.trace_id == 0 || context.span_id == 0 {
             return Err(BadTraceParent);
         }
         Ok(context)
@@ -97,6 +104,9 @@ mod tests {
             "",
             "00-1-2-3",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ] {
             assert_eq!(bad.parse::<TraceContext>(), Err(BadTraceParent));
         }

@@ -2,6 +2,8 @@
 
 mod check;
 
+pub use check::parse_sources;
+
 use crate::options::{Fps, Overload, Pace, PatternSpec, PictureCodec, Quality, Size};
 use pipeline::kafka::{KafkaConfig, TopicSpec};
 use pipeline::service::ConfigError;

@@ -47,6 +47,9 @@ pub struct Claim {
     /// True if frames are written in transactions that a newer claim fences.
     #[serde(default)]
     pub transactional: bool,
+    /// Where all frames go, unless they are spread: the source stays there, also if the topic gets more partitions.
+    #[serde(default)]
+    pub partition: Option<i32>,
     /// What is read, as far as resuming depends on it. Empty for live sources.
     #[serde(default)]
     pub input: String,
@@ -177,6 +180,7 @@ impl Opened {
         source_id: &str,
         wanted: &Wanted,
         input: String,
+        partition: Option<i32>,
         transactional: bool,
     ) -> Result<(Claim, TransactionalWriter, Watch), ClaimError> {
         let claim = Claim {
@@ -191,6 +195,7 @@ impl Opened {
             started_unix_ns: now_unix_ns(),
             resumed: matches!(wanted, Wanted::Resume(_)),
             transactional,
+            partition,
             input,
         };
         let record = record_of(&self.key, &claim);
@@ -205,9 +210,14 @@ impl Opened {
             // The usual reason is a newer start: say so if its claim is there in a moment.
             let newer = tokio::time::timeout(FENCE_LOOK, watch.taken_over()).await;
             watch.close().await;
-            return Err(match newer {
-                Ok(newer) => newer.into(),
-                Err(_) => ClaimError::NotWritten { fault },
+            return Err(match (newer, fault) {
+                (Ok(newer), _) => newer.into(),
+                (Err(_), TransactionFault::Aborted(why) | TransactionFault::Unknown(why))
+                    if why.is_denied() =>
+                {
+                    why.into()
+                }
+                (Err(_), fault) => ClaimError::NotWritten { fault },
             });
         }
         Ok((claim, writer, watch))
@@ -332,6 +342,7 @@ mod tests {
             started_unix_ns: 1,
             resumed: false,
             transactional: true,
+            partition: None,
             input: "clip.avi".to_owned(),
         }
     }

@@ -1,10 +1,12 @@
 //! Encoded frames, gaps and ends to Kafka records.
 
-use crate::config::{Order, SourceConfig};
+use crate::config::SourceConfig;
 use crate::encode::Encoded;
+use crate::epoch::Claim;
 use crate::handover::Ending;
 use crate::overload::Run;
 use pipeline::envelope::Kind;
+use pipeline::excerpt;
 use pipeline::kafka::Outgoing;
 use pipeline::trace::TraceContext;
 use pipeline::v1::frame::Content;
@@ -14,6 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NS_PER_MS: i64 = 1_000_000;
+/// Of the reason for a failure: readers refuse an end that is as large as a frame.
+const DETAIL_CHARACTERS: usize = 1_000;
 
 /// Makes the records of one epoch of one source.
 #[derive(Debug)]
@@ -25,23 +29,37 @@ pub struct Messages {
     labels: BTreeMap<String, String>,
     /// What a gap says of its cause.
     overload: String,
-    /// `--spread`: over this many.
-    partitions: Option<u64>,
+    placing: Placing,
+}
+
+/// The partition of a record.
+#[derive(Debug, Clone, Copy)]
+enum Placing {
+    /// Always this one.
+    Fixed(i32),
+    /// `--spread`: each of this many in turn.
+    InTurn(u64),
 }
 
 impl Messages {
     /// `partitions` is how many the topic has.
-    pub fn new(source: &SourceConfig, epoch: u64, time_base: TimeBase, partitions: usize) -> Self {
+    pub fn new(
+        source: &SourceConfig,
+        claim: &Claim,
+        time_base: TimeBase,
+        partitions: usize,
+    ) -> Self {
         Self {
             topic: Arc::clone(&source.topic),
             source_id: source.source_id.clone(),
-            epoch,
+            epoch: claim.epoch,
             time_base,
             labels: source.labels.iter().cloned().collect(),
             overload: format!("dropped by --overload {}", source.overload),
-            partitions: match source.placement.order {
-                Order::Kept => None,
-                Order::Spread => Some(partitions.max(1) as u64),
+            // Never left to the client: it would move the source when the topic gets more partitions.
+            placing: match claim.partition {
+                Some(partition) => Placing::Fixed(partition),
+                None => Placing::InTurn(partitions.max(1) as u64),
             },
         }
     }
@@ -95,7 +113,10 @@ impl Messages {
         let (reason, detail) = match ending {
             Ending::Finished => (end_of_stream::Reason::Finished, String::new()),
             Ending::Stopped => (end_of_stream::Reason::Stopped, String::new()),
-            Ending::Failed(why) => (end_of_stream::Reason::Failed, why.clone()),
+            Ending::Failed(why) => (
+                end_of_stream::Reason::Failed,
+                excerpt(why, DETAIL_CHARACTERS),
+            ),
         };
         let sequence = last.unwrap_or(0);
         let end = EndOfStream {
@@ -110,9 +131,10 @@ impl Messages {
     fn record(&self, message: &Kind, sequence: u64, unix_ns: i64) -> Result<Outgoing, TooLarge> {
         let trace = TraceContext::root();
         let mut record = to_record(&self.topic, message, unix_ns / NS_PER_MS, &trace)?;
-        if let Some(partitions) = self.partitions {
-            record.partition = Some((sequence % partitions) as i32);
-        }
+        record.partition = Some(match self.placing {
+            Placing::Fixed(partition) => partition,
+            Placing::InTurn(partitions) => (sequence % partitions) as i32,
+        });
         Ok(record)
     }
 }

@@ -65,10 +65,15 @@ impl Fps {
         self.0
     }
 
-    /// When frame `n` is due after frame 0. Computed from `n` each time, so that rounding does not add up.
+    /// When frame `n` is due after frame 0. Computed from `n` each time, so that rounding does not add up. What lies
+    /// beyond all time (a file may claim any number of frames) is due at [`Fps::NEVER`].
     pub fn time_of(self, n: u64) -> Duration {
-        Duration::from_secs_f64(n as f64 / self.0)
+        Duration::try_from_secs_f64(n as f64 / self.0)
+            .map_or(Self::NEVER, |time| time.min(Self::NEVER))
     }
+
+    /// Later than any frame, and small enough to be added to another time.
+    pub const NEVER: Duration = Duration::from_secs(u64::MAX / 4);
 }
 
 impl FromStr for Fps {
@@ -328,6 +333,15 @@ mod tests {
         );
         let label: Label = "site=a=b".parse().unwrap();
         assert_eq!((label.key.as_str(), label.value.as_str()), ("site", "a=b"));
+    }
+
+    #[test]
+    fn no_rate_and_no_frame_is_beyond_time() {
+        let slow = Fps::new(f64::MIN_POSITIVE).unwrap();
+        assert_eq!(slow.time_of(0), Duration::ZERO);
+        assert_eq!(slow.time_of(1), Fps::NEVER);
+        assert!(Fps::new(30.0).unwrap().time_of(u64::MAX) < Fps::NEVER);
+        assert!(slow.time_of(u64::MAX) + Fps::NEVER < Duration::MAX);
     }
 
     #[test]

@@ -147,6 +147,7 @@ mod tests {
             started_unix_ns: 1,
             resumed: false,
             transactional,
+            partition: None,
             input: "file clip.avi".to_owned(),
         }
     }

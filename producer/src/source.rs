@@ -26,7 +26,9 @@ use crate::resume::{self, Plan};
 use crate::tail;
 use crate::worker::{Pause, Worker};
 use anyhow::Context;
-use pipeline::kafka::{Admin, KafkaConfig, TopicPartition, TransactionalWriter, Writer};
+use pipeline::kafka::{
+    Admin, KafkaConfig, TopicPartition, TransactionalWriter, Writer, partition_of,
+};
 use pipeline::service::ConfigError;
 use pipeline::v1::FrameId;
 use std::sync::Arc;
@@ -107,7 +109,7 @@ impl Running {
         );
         self.progress.begin(claim.epoch, first);
         let start = Instant::now();
-        let messages = Messages::new(&self.source, claim.epoch, input.time_base(), lanes.len());
+        let messages = Messages::new(&self.source, &claim, input.time_base(), lanes.len());
         let id = FrameId::new(&claim.source, claim.epoch, first);
         let (frames, workers) = self.start_threads(input, id, pause)?;
         let result = match self.source.delivery {
@@ -150,7 +152,8 @@ impl Running {
         match plan {
             Ok(Plan::Send { epoch, first }) => {
                 let input = resume::fingerprint(&self.source.input);
-                let claimed = opened.claim(topic, id, &epoch, input, transactional);
+                let partition = self.partition(lanes.len(), opened.previous.as_ref());
+                let claimed = opened.claim(topic, id, &epoch, input, partition, transactional);
                 let (claim, writer, watch) = claimed.await?;
                 Ok(Some(Started {
                     claim,
@@ -170,6 +173,17 @@ impl Running {
                 opened.close().await;
                 Err(fault)
             }
+        }
+    }
+
+    /// Where all frames go: where they went before, else by the source id. None if they are spread.
+    fn partition(&self, partitions: usize, previous: Option<&Claim>) -> Option<i32> {
+        let count = i32::try_from(partitions).unwrap_or(i32::MAX);
+        let before = || previous?.partition.filter(|before| *before < count);
+        let by_id = || partition_of(self.source.source_id.as_bytes(), count);
+        match self.source.placement.order {
+            Order::Kept => Some(before().unwrap_or_else(by_id)),
+            Order::Spread => None,
         }
     }
 

@@ -29,10 +29,14 @@ impl Last {
         let message = wire::from_record(record).ok()?;
         let id = message.id()?;
         let (frames, ended) = match &message {
-            Kind::Frame(_) => (id.sequence + 1, None),
-            Kind::Gap(gap) => (id.sequence + gap.count, None),
+            Kind::Frame(_) => (id.sequence.saturating_add(1), None),
+            Kind::Gap(gap) => (id.sequence.saturating_add(gap.count), None),
             Kind::End(end) => {
-                let frames = if end.empty { 0 } else { id.sequence + 1 };
+                let frames = if end.empty {
+                    0
+                } else {
+                    id.sequence.saturating_add(1)
+                };
                 (frames, Some(end.reason()))
             }
         };

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! Caller::call ─▶ Balancer (least in flight, healthy, fair between lanes) ─▶ Replica (channel, limit, health)
-//!     ▲ retries on another replica                     watched by Watch (addresses, health checks)
+//!     ▲ retries on another replica                     watched by Watch (addresses, health checks; target: TLS)
 //! ```
 
 mod balancer;
 mod caller;
 mod failure;
 mod replica;
+mod target;
+mod trust;
 mod watch;
 
 pub use balancer::Balancer;
 pub use caller::{CallLimits, Caller, Outcome, Progress};
+pub use target::{Target, TlsArgs, targets};
 pub use watch::watch;

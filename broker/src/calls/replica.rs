@@ -1,11 +1,12 @@
 //! One address of a processor: its connection, what it can take, and how it has been doing.
 
+use super::target::Target;
 use processor_proto::MAX_MESSAGE_BYTES;
 use processor_proto::v1::processor_client::ProcessorClient;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 
 /// Calls in flight if neither the command line nor the processor says.
 const DEFAULT_LIMIT: usize = 32;
@@ -102,9 +103,9 @@ impl Replica {
 }
 
 /// A connection that is made when it is needed and made again when it broke.
-pub fn connect(uri: &Uri, address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .origin(uri.clone())
+pub fn connect(target: &Target, address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = target
+        .endpoint(address)?
         .connect_timeout(Duration::from_secs(2))
         .tcp_nodelay(true)
         // Windows for many frames under way: the defaults (64 KB) hold less than one.
@@ -119,6 +120,7 @@ pub fn connect(uri: &Uri, address: SocketAddr) -> Result<Channel, tonic::transpo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tonic::transport::Endpoint;
 
     fn replica(limit: usize) -> Replica {
         let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();

@@ -2,6 +2,8 @@
 
 use super::balancer::Balancer;
 use super::replica::{Replica, ReplicaId, connect};
+use super::target::Target;
+use super::trust::Reason;
 use processor_proto::v1::DescribeRequest;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Runs until cancelled. `limit` is the number of calls in flight per replica, if the user chose one.
 pub async fn watch(
     balancer: Arc<Balancer>,
-    processors: Vec<Uri>,
+    processors: Vec<Target>,
     limit: Option<usize>,
     shutdown: CancellationToken,
 ) {
@@ -32,14 +34,14 @@ pub async fn watch(
     let mut checks = JoinSet::new();
     let mut rhythm = tokio::time::interval(LOOK_UP_EVERY);
     while shutdown.run_until_cancelled(rhythm.tick()).await.is_some() {
-        let mut found: BTreeMap<SocketAddr, Uri> = BTreeMap::new();
+        let mut found: BTreeMap<SocketAddr, Target> = BTreeMap::new();
         let mut complete = true;
-        for uri in &processors {
-            match look_up(uri).await {
-                Ok(addresses) => found.extend(addresses.into_iter().map(|a| (a, uri.clone()))),
+        for target in &processors {
+            match look_up(&target.uri).await {
+                Ok(addresses) => found.extend(addresses.into_iter().map(|a| (a, target.clone()))),
                 Err(cause) => {
                     complete = false; // a name server that is away for a moment must not empty the list
-                    tracing::warn!(processor = %uri, %cause, "the processor's address cannot be looked up");
+                    tracing::warn!(processor = %target.uri, %cause, "the processor's address cannot be looked up");
                 }
             }
         }
@@ -54,11 +56,11 @@ pub async fn watch(
                 stays
             });
         }
-        for (address, uri) in found {
+        for (address, target) in found {
             if watched.contains_key(&address) {
                 continue;
             }
-            match connect(&uri, address) {
+            match connect(&target, address) {
                 Ok(channel) => {
                     let id = balancer.add(Replica::new(channel.clone(), address, limit));
                     let stop = shutdown.child_token();
@@ -72,7 +74,9 @@ pub async fn watch(
                         stop,
                     ));
                 }
-                Err(cause) => tracing::warn!(processor = %uri, %cause, "not a usable address"),
+                Err(cause) => {
+                    tracing::warn!(processor = %target.uri, %cause, "not a usable address");
+                }
             }
         }
         while checks.try_join_next().is_some() {}
@@ -96,20 +100,20 @@ async fn check(
     stop: CancellationToken,
 ) {
     let mut health = HealthClient::new(channel.clone());
-    let mut was_up = None;
+    let mut told: Option<Result<(), Reason>> = None;
     loop {
         let state = is_serving(&mut health).await;
         let is_up = state.is_ok();
-        if was_up != Some(is_up) {
+        if is_news(told.as_ref(), &state) {
             match &state {
                 Ok(()) => {
                     describe(&balancer, id, channel.clone(), limit).await;
                     tracing::info!(replica = %address, "the processor is up");
                 }
-                Err(why) => tracing::warn!(replica = %address, why,
-                    "the processor is down; frames wait for it. Is a processor listening there?"),
+                Err(why) => tracing::warn!(replica = %address, %why,
+                    "the processor is down; frames wait for it"),
             }
-            was_up = Some(is_up);
+            told = Some(state);
         }
         // Set every time: a failed call may have marked it down in between.
         balancer.change(id, |replica| replica.is_up = is_up);
@@ -128,7 +132,18 @@ async fn check(
     }
 }
 
-async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), String> {
+/// Up after down and the other way, and a reason that says what to do after one that did not or said another: a
+/// certificate that was mended in one way may be wrong in another. A server that hangs up does so at several moments of
+/// the conversation, which are one and the same to a person.
+fn is_news(told: Option<&Result<(), Reason>>, now: &Result<(), Reason>) -> bool {
+    match (told, now) {
+        (None, _) | (Some(Ok(())), Err(_)) | (Some(Err(_)), Ok(())) => true,
+        (Some(Ok(())), Ok(())) => false,
+        (Some(Err(told)), Err(now)) => matches!(now, Reason::Trust(_)) && told != now,
+    }
+}
+
+async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), Reason> {
     let request = HealthCheckRequest {
         service: String::new(), // the whole server
     };
@@ -137,13 +152,13 @@ async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), String> {
         .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer to the health check")));
     match answer {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
-        Ok(answer) => Err(format!(
+        Ok(answer) => Err(Reason::Other(format!(
             "it says {}",
             answer.get_ref().status().as_str_name()
-        )),
+        ))),
         // Without the health service a server that answers at all counts as healthy.
         Err(status) if status.code() == Code::Unimplemented => Ok(()),
-        Err(status) => Err(status.message().to_owned()),
+        Err(status) => Err(Reason::of(&status)),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Topics: made with explicit settings, checked before use.
 
 use super::MAX_RECORD_BYTES;
+use super::access::{Access, Resource, denied};
 use super::feed::offset_list;
+use super::handshake::{Patience, Witness};
 use super::start::{REQUEST_TIMEOUT, patiently};
 use super::transaction::TRANSACTION_TIMEOUT;
 use super::{KafkaConfig, KafkaFault, TopicPartition};
@@ -9,7 +11,11 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 use std::time::{Duration, Instant};
+
+/// The largest number that Kafka takes for a time in milliseconds.
+const ANY_TIME: &str = "9223372036854775807";
 
 /// Settings of a topic that is to be made.
 #[derive(Debug, Clone)]
@@ -51,7 +57,7 @@ pub struct TopicInfo {
 /// Requests about topics. Every call blocks.
 pub struct Admin {
     client: AdminClient<DefaultClientContext>,
-    reader: BaseConsumer,
+    reader: BaseConsumer<Witness>,
     /// Sees records of transactions that are not decided yet.
     undecided_reader: BaseConsumer,
     servers: String,
@@ -66,15 +72,15 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Connects; fails with [`KafkaFault::Unreachable`] if no node answers in time.
+    /// Connects; fails with [`KafkaFault::Unreachable`] if no node answers in time, and with [`KafkaFault::Refused`],
+    /// sooner, if one side does not let the other in.
     pub fn connect(config: &KafkaConfig) -> Result<Self, KafkaFault> {
         let client = config
             .client()
             .create()
             .map_err(KafkaFault::request("creating an admin client"))?;
-        let reader: BaseConsumer = config
-            .consumer()
-            .create()
+        let reader = Witness::listen(&mut config.consumer())
+            .create_with_context(Witness::default())
             .map_err(KafkaFault::request("creating a consumer"))?;
         let undecided_reader = config
             .consumer()
@@ -83,9 +89,7 @@ impl Admin {
             .map_err(KafkaFault::request("creating a consumer"))?;
         let servers = config.bootstrap_servers().to_owned();
         tracing::info!(servers, "connecting to Kafka");
-        if let Err(cause) = reader.fetch_metadata(Some("framelane-probe"), REQUEST_TIMEOUT) {
-            return Err(KafkaFault::Unreachable { servers, cause });
-        }
+        wait_for_answer(config, &reader)?;
         Ok(Self {
             client,
             reader,
@@ -101,6 +105,12 @@ impl Admin {
             .fetch_metadata(Some(name), REQUEST_TIMEOUT)
             .map_err(KafkaFault::request(format!("asking for topic {name}")))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let code = topic
+            .and_then(MetadataTopic::error)
+            .map(RDKafkaErrorCode::from);
+        if let Some(fault) = denied(code, &[Access::to_topic("Describe", name)]) {
+            return Err(fault);
+        }
         Ok(topic
             .filter(|topic| topic.error().is_none() && !topic.partitions().is_empty())
             .map(|topic| TopicInfo {
@@ -161,8 +171,11 @@ impl Admin {
         let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
         let mut topic = NewTopic::new(&spec.name, spec.partitions, replication)
             .set("max.message.bytes", &limit)
-            // Times in records are capture times; a file may be older than the retention.
-            .set("message.timestamp.type", "CreateTime");
+            // Times in records are capture times: a file may be older than any bound, and a camera's clock may be ahead.
+            // Kafka's own bound of an hour ahead would end such a source.
+            .set("message.timestamp.type", "CreateTime")
+            .set("message.timestamp.before.max.ms", ANY_TIME)
+            .set("message.timestamp.after.max.ms", ANY_TIME);
         if let Some(retention) = &retention {
             topic = topic.set("retention.ms", retention);
         }
@@ -175,7 +188,9 @@ impl Admin {
             .map_err(KafkaFault::request(doing.clone()))?;
         match outcome.into_iter().next() {
             Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
-                return Err(KafkaFault::Failed(format!("{doing} failed: {code}")));
+                let fault = denied(Some(code), &[Access::to_topic("Create", &spec.name)]);
+                let other = || KafkaFault::Failed(format!("{doing} failed: {code}"));
+                return Err(fault.unwrap_or_else(other));
             }
             _ => {}
         }
@@ -217,7 +232,16 @@ impl Admin {
                  {KEY}={MAX_RECORD_BYTES}",
                 self.servers
             ))),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // The client tells no errors of single topics.
+            None => {
+                let why = KafkaFault::Denied {
+                    operation: "DescribeConfigs",
+                    resource: Resource::Topic(name.to_owned()),
+                };
+                tracing::warn!(topic = name, %why, "it is not known whether the topic takes frames of every size");
+                Ok(())
+            }
         }
     }
 
@@ -227,7 +251,10 @@ impl Admin {
             self.reader
                 .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
         })
-        .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
+        .map_err(KafkaFault::request_with(
+            &[Access::to_topic("Describe", &lane.topic)],
+            format!("reading the ends of {lane}"),
+        ))
     }
 
     /// The offset after the newest record, once every transaction that has written before it is decided: readers of
@@ -235,10 +262,12 @@ impl Admin {
     pub fn settled_end(&self, lane: &TopicPartition) -> Result<i64, KafkaFault> {
         const LOOK_AGAIN: Duration = Duration::from_millis(20);
         let doing = || format!("reading the ends of {lane}");
-        let (_, end) = self
-            .undecided_reader
-            .fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT)
-            .map_err(KafkaFault::request(doing()))?;
+        let reader = &self.undecided_reader;
+        let ask = || reader.fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT);
+        let (_, end) = patiently(ask).map_err(KafkaFault::request_with(
+            &[Access::to_topic("Describe", &lane.topic)],
+            doing(),
+        ))?;
         let start = Instant::now();
         while start.elapsed() < 2 * TRANSACTION_TIMEOUT {
             if self.ends(lane)?.1 >= end {
@@ -266,5 +295,35 @@ impl Admin {
             .map_err(KafkaFault::request(format!(
                 "deleting records of {lane} before {offset}"
             )))
+    }
+}
+
+/// Asks until a node answers, a refusal is certain, or the time is over.
+fn wait_for_answer(config: &KafkaConfig, reader: &BaseConsumer<Witness>) -> Result<(), KafkaFault> {
+    const FIRST_ASK: Duration = Duration::from_secs(1);
+    const NEXT: Duration = Duration::from_millis(50);
+    /// Failures may come as fast as they are heard.
+    const HEAR: Duration = Duration::from_millis(200);
+    let start = Instant::now();
+    let mut ask = FIRST_ASK;
+    loop {
+        let Err(cause) = reader.fetch_metadata(Some("framelane-probe"), ask) else {
+            return Ok(());
+        };
+        ask *= 2; // a certain refusal is heard soon, and a slow answer has its time
+        // The reasons for failed connections come by polling.
+        let heard = Instant::now();
+        while heard.elapsed() < HEAR && reader.poll(NEXT).is_some() {}
+        let patience = match start.elapsed() < REQUEST_TIMEOUT {
+            true => Patience::Left,
+            false => Patience::Over,
+        };
+        if let Some(fault) = reader.context().refusal(config, patience) {
+            return Err(fault);
+        }
+        if patience == Patience::Over {
+            let servers = config.bootstrap_servers().to_owned();
+            return Err(KafkaFault::Unreachable { servers, cause });
+        }
     }
 }

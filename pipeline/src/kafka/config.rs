@@ -1,6 +1,7 @@
 //! Where Kafka is and how every client of ours is set up. Each number has its reason here.
 
 use super::KafkaFault;
+use super::security::{Security, SecurityArgs};
 use processor_proto::MAX_RECORD_BYTES;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -18,24 +19,31 @@ pub struct KafkaArgs {
         value_name = "HOST:PORT,..."
     )]
     pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub security: SecurityArgs,
 }
 
 /// A validated way to reach Kafka.
 #[derive(Debug, Clone)]
 pub struct KafkaConfig {
     bootstrap_servers: String,
+    security: Security,
 }
 
 impl TryFrom<KafkaArgs> for KafkaConfig {
     type Error = KafkaFault;
 
     fn try_from(args: KafkaArgs) -> Result<Self, KafkaFault> {
-        Self::new(&args.bootstrap_servers)
+        let security = args.security.try_into()?;
+        Ok(Self {
+            security,
+            ..Self::new(&args.bootstrap_servers)?
+        })
     }
 }
 
 impl KafkaConfig {
-    /// Checks that every address has the form `host:port`.
+    /// The plain way, without encryption or login. Checks that every address has the form `host:port`.
     pub fn new(bootstrap_servers: &str) -> Result<Self, KafkaFault> {
         for address in bootstrap_servers.split(',') {
             let port = address.trim().rsplit_once(':').map(|(_, port)| port);
@@ -45,12 +53,17 @@ impl KafkaConfig {
         }
         Ok(Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
+            security: Security::default(),
         })
     }
 
     /// The addresses, for messages and for child processes.
     pub fn bootstrap_servers(&self) -> &str {
         &self.bootstrap_servers
+    }
+
+    pub(super) fn security(&self) -> &Security {
+        &self.security
     }
 
     /// What every client has in common.
@@ -67,6 +80,7 @@ impl KafkaConfig {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Warning);
+        self.security.apply(&mut config);
         config
     }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with Kafka, told apart by what a person or a caller does next.
 
-use super::TopicPartition;
+use super::{Resource, TopicPartition};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// An error of Kafka or of the way to it.
@@ -19,6 +19,29 @@ pub enum KafkaFault {
         servers: String,
         /// librdkafka's words.
         cause: KafkaError,
+    },
+    /// Kafka answers, and one side does not let the other in.
+    #[error("Kafka at {servers} and this client do not let each other in: {reason}. {advice}")]
+    Refused {
+        /// The addresses tried.
+        servers: String,
+        /// What was wrong.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// An access rule is missing.
+    #[error(
+        "Kafka does not allow this user the operation {operation} on {resource}. Allow it: kafka-acls.sh \
+         --bootstrap-server HOST:PORT --add --allow-principal User:NAME --operation {operation} {}; docs/security.md has \
+         all that each service needs",
+        resource.option()
+    )]
+    Denied {
+        /// In Kafka's words.
+        operation: &'static str,
+        /// What it was about.
+        resource: Resource,
     },
     /// The topic does not exist.
     #[error(
@@ -48,6 +71,16 @@ pub enum KafkaFault {
         /// Why.
         cause: KafkaError,
     },
+    /// Kafka takes the other records, but never these: writing them again is of no use.
+    #[error("Kafka refuses {} of the records for {topic} for what they are: {cause}", records.len())]
+    RefusedRecords {
+        /// The topic written to.
+        topic: String,
+        /// Which, by their places in what was to be written; at least one.
+        records: Vec<usize>,
+        /// Why, for the first of them.
+        cause: Box<KafkaError>,
+    },
     /// Reading one partition failed.
     #[error("reading {lane} failed: {cause}")]
     Read {
@@ -73,12 +106,35 @@ impl KafkaFault {
             Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) => {
                 Self::Fenced { what: doing }
             }
+            // Files and settings that the client itself refuses: a key that does not fit its certificate, for example.
+            None if matches!(
+                cause,
+                KafkaError::ClientCreation(_) | KafkaError::ClientConfig(..)
+            ) =>
+            {
+                Self::Unfit(format!("{doing} failed: {cause}"))
+            }
             _ => Self::Request { doing, cause },
         }
     }
 
     pub(super) fn no_thread(cause: std::io::Error) -> Self {
         Self::Failed(format!("the system starts no more threads: {cause}"))
+    }
+
+    /// True if Kafka's access rules forbid it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied { .. })
+    }
+
+    /// True if asking again is likely to help.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Request { cause, .. } | Self::Read { cause, .. } => {
+                cause.rdkafka_error_code().is_some_and(is_passing)
+            }
+            _ => false,
+        }
     }
 
     /// True if the settings have to change before another try can help.
@@ -105,5 +161,22 @@ pub(super) fn is_passing(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::UnstableOffsetCommit
             | RDKafkaErrorCode::FetchSessionIdNotFound
             | RDKafkaErrorCode::InvalidFetchSessionEpoch
+            | RDKafkaErrorCode::WaitingForCoordinator
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::TimedOutQueue
+            | RDKafkaErrorCode::NetworkException
+            | RDKafkaErrorCode::KafkaStorageError
+            | RDKafkaErrorCode::FencedLeaderEpoch
+            | RDKafkaErrorCode::UnknownLeaderEpoch
+    )
+}
+
+/// Errors that a record has for what it is, whenever and however often it is written.
+pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::InvalidRecord
     )
 }

@@ -7,9 +7,10 @@
 //! A revocation is an event too: the feed thread waits for its `done`, so that the service can commit what it has
 //! before the partition moves. Events of a lane carry its id, which is new at every assignment.
 
+use super::access::Access;
 use super::reader::{Reader, Subscription};
-use super::shared::Shared;
-use super::start::{Group, REQUEST_TIMEOUT, StartPolicy};
+use super::shared::{Shared, lock};
+use super::start::{Group, REQUEST_TIMEOUT, StartPolicy, committed_of};
 use super::{GroupStamp, Incoming, KafkaConfig, KafkaFault, LaneBounds, TopicPartition};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -151,7 +152,9 @@ impl Feed {
     ) -> Result<Self, KafkaFault> {
         let (sender, events) = mpsc::channel(EVENT_QUEUE.max(2 * bounds.lane_records));
         let group = match subscription {
-            Subscription::Topics(_) => Group::Member,
+            Subscription::Topics(_) => {
+                Group::Member(client.get("group.id").unwrap_or_default().to_owned())
+            }
             Subscription::Partitions(_) => Group::None,
         };
         let shared = Arc::new(Shared::new(sender, bounds, start, group));
@@ -231,12 +234,32 @@ impl FeedControl {
         self.shared.group_stamp()
     }
 
+    /// Says that the group's progress in a lane is not what it can be if the lane is ours. The feed joins anew: every lane
+    /// is lost and begins again where the group is. When that repeats, the feed fails with this text.
+    pub fn doubt(&self, why: String) {
+        *lock(&self.shared.doubt) = Some(why);
+    }
+
     /// Commits the offsets of the next records to read. Blocks until Kafka has answered.
-    pub fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), KafkaFault> {
-        self.shared
-            .consumer()?
+    ///
+    /// The stamp is of the moment when the offsets were known. Kafka itself only asks whether a member commits, not whose
+    /// partitions: so nothing is committed if one of them was lost, or came back, after the stamp.
+    pub fn commit(
+        &self,
+        offsets: &[(TopicPartition, i64)],
+        stamp: Option<&GroupStamp>,
+    ) -> Result<(), KafkaFault> {
+        let consumer = self.shared.consumer()?;
+        // Held until Kafka has answered: meanwhile no partition moves.
+        let committable = self.shared.committable(&consumer, offsets, stamp)?;
+        let result = consumer
             .commit(&offset_list(offsets), CommitMode::Sync)
-            .map_err(KafkaFault::request("committing offsets"))
+            .map_err(KafkaFault::request_with(
+                &[Access::to_group(self.shared.group.id())],
+                "committing offsets",
+            ));
+        drop(committable);
+        result
     }
 
     /// What the group has committed for these partitions. Blocks; waits for open transactions to be decided.
@@ -249,15 +272,14 @@ impl FeedControl {
             .shared
             .consumer()?
             .committed_offsets(list, REQUEST_TIMEOUT)
-            .map_err(KafkaFault::request("reading committed offsets"))?;
-        let offset_of = |lane: &TopicPartition| match committed
-            .find_partition(&lane.topic, lane.partition)?
-            .offset()
-        {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        Ok(lanes.iter().map(offset_of).collect())
+            .map_err(KafkaFault::request_with(
+                &[Access::to_group(self.shared.group.id())],
+                "reading committed offsets",
+            ))?;
+        lanes
+            .iter()
+            .map(|lane| committed_of(&committed, lane))
+            .collect()
     }
 
     /// The offset after the newest record: for lag displays. Asks Kafka, so it blocks; None if there is no answer.

@@ -1,5 +1,6 @@
 //! One thread per partition: waits for room, takes the next record, hands it on.
 
+use super::access::{Access, denied};
 use super::error::is_passing;
 use super::feed::{FeedEvent, Lane};
 use super::gate::Room;
@@ -76,7 +77,10 @@ impl Intake {
                 tracing::warn!(%lane, %cause, "reading is interrupted; trying again");
                 None
             }
-            _ => Some(KafkaFault::Read { lane, cause }),
+            code => {
+                let needs = [Access::to_topic("Read", &lane.topic)];
+                Some(denied(code, &needs).unwrap_or(KafkaFault::Read { lane, cause }))
+            }
         }
     }
 }

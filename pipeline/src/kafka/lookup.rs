@@ -1,11 +1,13 @@
 //! Single records by offset, read in step: asking for growing offsets costs one sequential read.
 
-use super::start::{Position, resolve_position};
+use super::access::{Access, denied};
+use super::start::{Position, patiently, resolve_position};
 use super::{Incoming, KafkaConfig, KafkaFault, TopicPartition};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 
@@ -30,12 +32,14 @@ pub enum LookupError {
 }
 
 /// Reaching the end is not worth a line in the log: it only means that the record asked for is not there yet.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn error(&self, cause: KafkaError, reason: &str) {
-        if cause.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%cause, reason, "Kafka connection");
+        match cause.rdkafka_error_code() {
+            // The client looks its group up even where nobody joins it.
+            Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::GroupAuthorizationFailed) => {}
+            _ => tracing::warn!(%cause, reason, "Kafka connection"),
         }
     }
 }
@@ -76,6 +80,36 @@ impl Lookup {
         })
     }
 
+    /// False if Kafka knows no such partition, for longer than a new topic needs to be known everywhere.
+    pub fn is_there(&self) -> Result<bool, KafkaFault> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let TopicPartition { topic, partition } = &self.lane;
+        let start = Instant::now();
+        loop {
+            let metadata = patiently(|| self.consumer.fetch_metadata(Some(topic), FIND_TIMEOUT))
+                .map_err(KafkaFault::request(format!("looking for {}", self.lane)))?;
+            let found = metadata
+                .topics()
+                .iter()
+                .find(|found| found.name() == &**topic);
+            let code = found
+                .and_then(MetadataTopic::error)
+                .map(RDKafkaErrorCode::from);
+            if let Some(fault) = denied(code, &[Access::to_topic("Describe", topic)]) {
+                return Err(fault);
+            }
+            let mut partitions = found.map_or(&[][..], MetadataTopic::partitions).iter();
+            if partitions.any(|found| found.id() == *partition) {
+                return Ok(true);
+            }
+            if start.elapsed() >= PATIENCE {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_AGAIN); // Kafka offers no way to be told
+        }
+    }
+
     /// The record at exactly this offset.
     pub fn read(&mut self, offset: i64) -> Result<Incoming, LookupError> {
         match self.position {
@@ -112,11 +146,10 @@ impl Lookup {
                     if !(low..high).contains(&offset) {
                         return Err(expired());
                     }
-                    return Err(KafkaFault::Read {
-                        lane: self.lane.clone(),
-                        cause,
-                    }
-                    .into());
+                    let needs = [Access::to_topic("Read", &self.lane.topic)];
+                    let fault = denied(cause.rdkafka_error_code(), &needs);
+                    let lane = self.lane.clone();
+                    return Err(fault.unwrap_or(KafkaFault::Read { lane, cause }).into());
                 }
             }
         }

@@ -8,33 +8,46 @@
 //! ```
 //! All calls of this module that talk to Kafka block; callers keep them off the async runtime.
 
+mod access;
 mod admin;
 mod config;
+mod diagnosis;
 mod error;
 mod feed;
 mod gate;
+mod handshake;
 mod intake;
 mod lookup;
 mod member_id;
+mod orphans;
+mod partitioner;
 mod reader;
 mod rebalance;
 mod record;
+mod secret;
+mod security;
 mod shared;
 mod start;
+mod stretch;
 mod transaction;
 mod writer;
 
+pub use access::Resource;
 pub use admin::{Admin, TopicInfo, TopicSpec};
 pub use config::{KafkaArgs, KafkaConfig};
 pub use error::KafkaFault;
 pub use feed::{Feed, FeedControl, FeedEvent, GroupMember, Lane, Membership};
 pub use gate::LaneBounds;
 pub use lookup::{Lookup, LookupError};
+pub use partitioner::partition_of;
 pub use processor_proto::MAX_RECORD_BYTES;
 pub use record::{Incoming, Outgoing, TopicPartition};
+pub use secret::Secret;
+pub use security::{Mechanism, Protocol, SecurityArgs};
 pub use start::{Position, StartPolicy};
+pub use stretch::StretchReader;
 pub use transaction::{GroupStamp, TransactionFault, TransactionalWriter};
-pub use writer::{Delivered, Receipt, Writer};
+pub use writer::{Delivered, Pace, Receipt, Writer};
 
 /// What is logged if RUST_LOG does not say. The client closes a consumer once more when it is dropped, and calls it an
 /// error that it is closed already.

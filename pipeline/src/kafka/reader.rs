@@ -4,8 +4,10 @@
 //! member id and goes on as if nothing had happened, while another member has worked on its partitions. So the id is
 //! compared whenever it matters; a changed one means that every lane is lost.
 
+use super::access::Access;
 use super::feed::{FeedEvent, Lane};
 use super::member_id::member_id;
+use super::orphans::OrphanWatch;
 use super::rebalance::{FeedContext, Loss};
 use super::shared::{Shared, lock};
 use super::start::{Position, resolve_position};
@@ -21,8 +23,8 @@ use std::time::{Duration, Instant};
 
 /// The rhythm in which the thread looks for rebalances and for the end.
 pub(super) const POLL: Duration = Duration::from_millis(50);
-/// Joining anew more often than this within a minute means that two instances drive each other out.
-const MOST_JOINS_A_MINUTE: usize = 5;
+/// Being fenced more often than this within a minute means that two instances drive each other out.
+const MOST_FENCES_A_MINUTE: usize = 5;
 
 /// A member that the group has not taken in after this time starts anew: far more than a rebalance takes in which all
 /// others finish their work first.
@@ -47,9 +49,26 @@ pub(super) struct Reader {
 /// Why the thread stopped to serve a consumer.
 enum End {
     Closed,
-    /// The group no longer knows this member; the text says how it showed.
+    /// The group no longer knows this member, which was away for too long; the text says how it showed.
     Expelled(KafkaFault),
+    /// Another member has its name, or had it for a moment.
+    Fenced(KafkaFault),
     Failed(KafkaFault),
+}
+
+/// When this member was fenced, within the last minute. A session that ended because Kafka was away is none: it may be
+/// away again and again.
+#[derive(Default)]
+struct Fences(Vec<Instant>);
+
+impl Fences {
+    /// Counts one more.
+    fn are_too_many(&mut self, now: Instant) -> bool {
+        self.0
+            .retain(|fence| now.duration_since(*fence) < Duration::from_secs(60));
+        self.0.push(now);
+        self.0.len() > MOST_FENCES_A_MINUTE
+    }
 }
 
 impl Reader {
@@ -78,10 +97,8 @@ impl Reader {
     }
 
     fn run(mut self) {
-        let mut joins: Vec<Instant> = Vec::new();
+        let mut fences = Fences::default();
         loop {
-            joins.retain(|join| join.elapsed() < Duration::from_secs(60));
-            joins.push(Instant::now());
             let end = match self.begin() {
                 Ok(()) => self.serve(),
                 Err(fault) => End::Failed(fault),
@@ -89,8 +106,8 @@ impl Reader {
             let fault = match end {
                 End::Closed => return self.leave(),
                 End::Failed(fault) => fault,
-                End::Expelled(fault) if joins.len() > MOST_JOINS_A_MINUTE => fault,
-                End::Expelled(fault) => {
+                End::Fenced(fault) if fences.are_too_many(Instant::now()) => fault,
+                End::Expelled(fault) | End::Fenced(fault) => {
                     tracing::warn!(%fault, "expelled from the consumer group; joining anew");
                     match self.join_anew() {
                         Ok(()) => continue,
@@ -138,6 +155,10 @@ impl Reader {
     /// Serves rebalances and errors until closed or expelled.
     fn serve(&self) -> End {
         let start = Instant::now();
+        let mut orphans = match &self.subscription {
+            Subscription::Topics(topics) => OrphanWatch::new(&self.client, topics, start),
+            Subscription::Partitions(_) => None,
+        };
         while !self.shared.is_closing() {
             match self.consumer.poll(POLL) {
                 None | Some(Err(KafkaError::PartitionEOF(_))) => {}
@@ -150,15 +171,21 @@ impl Reader {
                         )));
                     }
                 }
-                Some(Err(cause)) => match consequence(cause) {
+                Some(Err(cause)) => match self.consequence(cause) {
                     None => {}
                     Some(end) => return end,
                 },
             }
             self.mend_overtaken();
+            if let Some(orphans) = &mut orphans {
+                orphans.look(&self.consumer, Instant::now());
+            }
             if start.elapsed() >= JOIN_PATIENCE && self.has_not_joined() {
                 let why = format!("the group did not take this member in within {JOIN_PATIENCE:?}");
                 return End::Expelled(KafkaFault::Failed(why));
+            }
+            if let Some(why) = lock(&self.shared.doubt).take() {
+                return End::Fenced(KafkaFault::Failed(why)); // if it repeats, two work under one name
             }
             if self.shared.is_expelled(&self.consumer) {
                 let why = "the group gave this member a new id: its session had ended".to_owned();
@@ -183,9 +210,42 @@ impl Reader {
         let old = self.consumer.context();
         old.retire();
         old.revoked_all(Loss::Lost);
-        *lock(&self.shared.member) = None;
+        let has_had_lanes = !lock(&self.shared.assignee).is_nobody();
+        lock(&self.shared.assignee).assigned(None);
         self.consumer = new_consumer(&self.client, &self.shared)?;
+        if has_had_lanes {
+            self.wait_until_forgotten();
+        }
         Ok(())
+    }
+
+    /// A static member that is expelled while it joins is not told: its client joins again by itself under a new id and
+    /// claims the partitions it had, which another member may have by now. The group can believe that, and give this name a
+    /// partition whose owner is still finishing it. So the name stays away until that life's session has ended.
+    fn wait_until_forgotten(&self) {
+        const ASK: Duration = Duration::from_secs(2);
+        const PAUSE: Duration = Duration::from_millis(250);
+        let setting = |name| self.client.get(name);
+        let (Some(group), Some(instance)) = (setting("group.id"), setting("group.instance.id"))
+        else {
+            return; // a dynamic member is told, and leaves when its consumer is dropped
+        };
+        let session = setting("session.timeout.ms").and_then(|ms| ms.parse().ok());
+        // Longer than its session only another process can keep the name, and that is found out by joining.
+        let most = Duration::from_millis(session.unwrap_or(45_000)) + ASK;
+        let start = Instant::now();
+        while !self.shared.is_closing() && start.elapsed() < most {
+            match self.consumer.fetch_group_list(Some(group), ASK) {
+                Ok(list) => {
+                    let mut members = list.groups().iter().flat_map(|group| group.members());
+                    if !members.any(|member| is_life_of(instance, member.id())) {
+                        return;
+                    }
+                }
+                Err(cause) => tracing::warn!(%cause, "asking who is in the consumer group"),
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn leave(self) {
@@ -215,15 +275,68 @@ impl Reader {
             if !is_ours(&lane) {
                 continue;
             }
-            if let Err(fault) = self.go_on_at_earliest(&lane, position) {
-                self.shared.send(FeedEvent::Failed(fault));
+            let tp = &lane.tp;
+            let fault = match resolve_position(&*self.consumer, tp, Position::Earliest) {
+                Ok(low) => match self.go_on_at(&lane, position, low) {
+                    Ok(()) => continue,
+                    Err(fault) => fault,
+                },
+                // Retention goes on while Kafka does not answer.
+                Err(fault) if fault.is_passing() => {
+                    tracing::warn!(%fault, lane = %tp, "it is not known yet where to go on; asking again");
+                    self.shared.report_overtaken(lane, position);
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            self.shared.send(FeedEvent::Failed(fault));
+        }
+    }
+
+    /// What an error of the group means; None if librdkafka goes on by itself.
+    fn consequence(&self, cause: KafkaError) -> Option<End> {
+        let code = cause.rdkafka_error_code();
+        let is_fatal = matches!(cause, KafkaError::MessageConsumptionFatal(_));
+        let needs = self.needs();
+        let fault = KafkaFault::request_with(&needs, "reading as a member of the group");
+        match code {
+            // A join that had to be repeated can fence its own first try, so this need not be another instance.
+            Some(RDKafkaErrorCode::FencedInstanceId) => Some(End::Fenced(fault(cause))),
+            // The client looks its group up even where nobody joins it.
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+                if matches!(self.subscription, Subscription::Partitions(_)) =>
+            {
+                None
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::InconsistentGroupProtocol,
+            ) => Some(End::Failed(fault(cause))),
+            _ if is_fatal => Some(End::Fenced(fault(cause))),
+            _ => {
+                tracing::warn!(%cause, "Kafka reports a problem; going on");
+                None
             }
         }
     }
 
-    fn go_on_at_earliest(&self, lane: &Lane, position: i64) -> Result<(), KafkaFault> {
+    /// What must be allowed to read as this member.
+    fn needs(&self) -> Vec<Access> {
+        let group = self.client.get("group.id").unwrap_or_default();
+        let topics = match &self.subscription {
+            Subscription::Topics(topics) => topics.join(", "),
+            Subscription::Partitions(lanes) => lanes
+                .first()
+                .map(|lane| lane.topic.to_string())
+                .unwrap_or_default(),
+        };
+        vec![Access::to_group(group), Access::to_topic("Read", &topics)]
+    }
+
+    /// `low` is the first offset that there is, `position` the one that was to be read next.
+    fn go_on_at(&self, lane: &Lane, position: i64, low: i64) -> Result<(), KafkaFault> {
         let tp = &lane.tp;
-        let low = resolve_position(&*self.consumer, tp, Position::Earliest)?;
         if low <= position {
             // The position lies beyond the end: the topic was emptied or made anew under the group's feet.
             return Err(KafkaFault::Failed(format!(
@@ -260,25 +373,13 @@ fn new_consumer(
     Ok(consumer)
 }
 
-/// What an error of the group means; None if librdkafka goes on by itself.
-fn consequence(cause: KafkaError) -> Option<End> {
-    let code = cause.rdkafka_error_code();
-    let is_fatal = matches!(cause, KafkaError::MessageConsumptionFatal(_));
-    let fault = KafkaFault::request("reading as a member of the group");
-    match code {
-        // A join that had to be repeated can fence its own first try, so this need not be another instance.
-        Some(RDKafkaErrorCode::FencedInstanceId) => Some(End::Expelled(fault(cause))),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::InconsistentGroupProtocol,
-        ) => Some(End::Failed(fault(cause))),
-        _ if is_fatal => Some(End::Expelled(fault(cause))),
-        _ => {
-            tracing::warn!(%cause, "Kafka reports a problem; going on");
-            None
-        }
-    }
+/// True if a static member of this name has this member id: Kafka makes it of the name, a hyphen and a UUID.
+fn is_life_of(instance: &str, member_id: &str) -> bool {
+    const UUID_LENGTH: usize = 36;
+    let rest = member_id
+        .strip_prefix(instance)
+        .and_then(|rest| rest.strip_prefix('-'));
+    rest.is_some_and(|rest| rest.len() == UUID_LENGTH)
 }
 
 /// Ends the stream however the feed thread ends, by a panic too.
@@ -288,5 +389,29 @@ impl Drop for EndOfEvents {
     fn drop(&mut self) {
         // An error means that nobody listens.
         let _ = self.0.events.blocking_send(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_not_taken_for_a_longer_one() {
+        let uuid = "123e4567-e89b-12d3-a456-426614174000";
+        assert!(is_life_of("host-0", &format!("host-0-{uuid}")));
+        assert!(!is_life_of("host", &format!("host-0-{uuid}")));
+        assert!(!is_life_of("host-0", &format!("host-{uuid}")));
+    }
+
+    #[test]
+    fn fences_are_too_many_only_within_a_minute() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut seldom = Fences::default();
+        assert!((0..20).all(|n| !seldom.are_too_many(at(12 * n))));
+        let mut often = Fences::default();
+        assert!((0..5).all(|n| !often.are_too_many(at(n))));
+        assert!(often.are_too_many(at(5)));
     }
 }

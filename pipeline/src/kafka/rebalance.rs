@@ -5,6 +5,7 @@ use super::intake::Intake;
 use super::member_id::member_id;
 use super::reader::POLL;
 use super::shared::{Shared, lock};
+use super::start::{Group, REQUEST_TIMEOUT};
 use super::{KafkaFault, TopicPartition};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -13,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Turns librdkafka's callbacks into events.
@@ -20,6 +22,8 @@ pub(super) struct FeedContext {
     shared: Arc<Shared>,
     /// The consumer is to be replaced: what its group still gives it on its way out is not taken over.
     is_retired: AtomicBool,
+    /// The client got partitions when it had just lost its member id: they are nobody's it could speak for.
+    is_adrift: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,9 @@ impl ClientContext for FeedContext {
         match cause.rdkafka_error_code() {
             // Told to the lane's intake as well, which knows what they mean.
             Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset) => {}
+            // The client looks its group up even where nobody joins it.
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+                if matches!(self.shared.group, Group::None) => {}
             _ => tracing::warn!(%cause, reason, "Kafka connection"),
         }
     }
@@ -92,12 +99,17 @@ impl FeedContext {
         Self {
             shared,
             is_retired: AtomicBool::new(false),
+            is_adrift: AtomicBool::new(false),
         }
     }
 
     /// From now on the consumer's rebalances are answered and otherwise ignored.
     pub(super) fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_adrift(&self) -> bool {
+        self.is_adrift.load(Ordering::Relaxed)
     }
 
     /// Starts an intake for each partition, then lets librdkafka fetch: no record can slip into another queue.
@@ -107,8 +119,12 @@ impl FeedContext {
         partitions: &mut TopicPartitionList,
     ) -> Result<(), KafkaFault> {
         let shared = &self.shared;
+        let id = member_id(consumer);
+        if id.is_none() && matches!(shared.group, Group::Member(_)) {
+            self.is_adrift.store(true, Ordering::Relaxed);
+        }
         if !shared.is_expelled(consumer) {
-            *lock(&shared.member) = member_id(consumer);
+            lock(&shared.assignee).assigned(id);
             self.resolve_start(consumer, partitions)?;
             for element in partitions.elements() {
                 let tp = TopicPartition::new(element.topic(), element.partition());
@@ -120,19 +136,25 @@ impl FeedContext {
             .map_err(KafkaFault::request("taking over partitions"))
     }
 
-    /// Asks until Kafka answers: the member before may have left a transaction that only its timeout decides.
+    /// Asks until Kafka answers: the member before may have left a transaction that only its timeout decides. An answer
+    /// that does not pass by itself is believed after a while: a new topic is not known everywhere at once, but a deleted
+    /// one never will be, and meanwhile no other rebalance is served.
     fn resolve_start(
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
     ) -> Result<(), KafkaFault> {
+        let start = Instant::now();
         loop {
             match self
                 .shared
                 .start
-                .resolve(consumer, partitions, self.shared.group)
+                .resolve(consumer, partitions, &self.shared.group)
             {
-                Err(fault @ KafkaFault::Request { .. }) if !self.shared.is_closing() => {
+                Err(fault @ KafkaFault::Request { .. })
+                    if !self.shared.is_closing()
+                        && (fault.is_passing() || start.elapsed() < REQUEST_TIMEOUT) =>
+                {
                     tracing::warn!(%fault, "it is not known yet where to begin; asking again");
                     std::thread::sleep(POLL);
                 }
@@ -155,6 +177,7 @@ impl FeedContext {
             start,
         };
         shared.gate.open(lane.id);
+        shared.may_commit(&lane);
         shared.send(FeedEvent::Assigned(lane.clone()));
         let intake = Intake {
             lane: lane.clone(),
@@ -196,6 +219,8 @@ impl FeedContext {
         if self.shared.send(event) {
             let _ = is_done.blocking_recv(); // an error means the service has ended: nothing to wait for
         }
+        self.shared
+            .must_not_commit(stopped.iter().map(|(lane, _)| lane));
         for (lane, thread) in stopped {
             // Two threads on one partition's queue would each get a part of it.
             if thread.join().is_err() {

@@ -6,6 +6,7 @@ use super::member_id::member_id;
 use super::rebalance::FeedContext;
 use super::start::{Group, StartPolicy};
 use super::{GroupStamp, KafkaFault, LaneBounds, TopicPartition};
+use crate::ordering::Assignee;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
-/// Locks are held for single steps only, and never two at once.
+/// Locks are held for single steps only, and never two at once; but for the one of commits, which comes first.
 pub(super) struct Shared {
     /// None is the end of the stream: the sender itself lives as long as the last control handle.
     pub events: mpsc::Sender<Option<FeedEvent>>,
@@ -21,8 +22,13 @@ pub(super) struct Shared {
     pub start: StartPolicy,
     pub group: Group,
     pub consumer: Mutex<Weak<BaseConsumer<FeedContext>>>,
-    /// The member id that the lanes were assigned to.
-    pub member: Mutex<Option<String>>,
+    /// The member that the lanes were assigned to.
+    pub assignee: Mutex<Assignee>,
+    /// Why the service thinks that they are another's by now.
+    pub doubt: Mutex<Option<String>>,
+    /// The lanes that may be committed, by id: from their assignment until they have moved. Held by a commit that is on
+    /// its way.
+    committable: Mutex<HashMap<TopicPartition, u64>>,
     pub intakes: Mutex<HashMap<TopicPartition, (Lane, JoinHandle<()>)>>,
     /// Lanes whose position retention has overtaken, with that position.
     pub overtaken: Mutex<Vec<(Lane, i64)>>,
@@ -51,7 +57,9 @@ impl Shared {
             start,
             group,
             consumer: Mutex::default(),
-            member: Mutex::default(),
+            assignee: Mutex::new(Assignee::nobody()),
+            doubt: Mutex::default(),
+            committable: Mutex::default(),
             intakes: Mutex::default(),
             overtaken: Mutex::default(),
             next_lane: AtomicU64::new(1),
@@ -87,18 +95,62 @@ impl Shared {
 
     pub(super) fn group_stamp(&self) -> Option<GroupStamp> {
         let consumer = self.consumer().ok()?;
-        if self.is_expelled(&consumer) {
+        let may_speak = || lock(&self.assignee).may_speak(member_id(&consumer).as_ref());
+        if !may_speak() {
             return None;
         }
-        let stamp = consumer.group_metadata().map(GroupStamp)?;
+        let next_lane = self.next_lane.load(Ordering::Relaxed);
+        let stamp = GroupStamp {
+            native: consumer.group_metadata()?,
+            group: self.group.id().to_owned(),
+            next_lane,
+        };
         // If the id changed in between, the stamp may already be that of a new life.
-        (!self.is_expelled(&consumer)).then_some(stamp)
+        may_speak().then_some(stamp)
+    }
+
+    /// The right to commit: given if all these partitions are still what they were at the time of the stamp.
+    pub(super) fn committable(
+        &self,
+        consumer: &BaseConsumer<FeedContext>,
+        offsets: &[(TopicPartition, i64)],
+        stamp: Option<&GroupStamp>,
+    ) -> Result<MutexGuard<'_, HashMap<TopicPartition, u64>>, KafkaFault> {
+        let refuse = |what: String| KafkaFault::Failed(format!("nothing is committed: {what}"));
+        let stamp = stamp.ok_or_else(|| refuse("no member of the group at present".to_owned()))?;
+        let lanes = lock(&self.committable);
+        if !lock(&self.assignee).may_speak(member_id(consumer).as_ref()) {
+            return Err(refuse("expelled from the group".to_owned()));
+        }
+        for (tp, _) in offsets {
+            if lanes.get(tp).is_none_or(|lane| *lane >= stamp.next_lane) {
+                return Err(refuse(format!("{tp} has been another member's since")));
+            }
+        }
+        Ok(lanes)
+    }
+
+    pub(super) fn may_commit(&self, lane: &Lane) {
+        lock(&self.committable).insert(lane.tp.clone(), lane.id);
+    }
+
+    /// The lanes move as soon as this returns. Waits for a commit that is on its way: sent later, it would be taken for
+    /// one of the member's next generation. A member that leaves has none.
+    pub(super) fn must_not_commit<'a>(&self, lanes: impl Iterator<Item = &'a Lane>) {
+        let mut committable = match self.committable.try_lock() {
+            Ok(committable) => committable,
+            Err(_) if self.is_closing() => return,
+            Err(_) => lock(&self.committable),
+        };
+        for lane in lanes {
+            committable.remove(&lane.tp);
+        }
     }
 
     /// True if the lanes were assigned to a member that no longer exists.
     pub(super) fn is_expelled(&self, consumer: &BaseConsumer<FeedContext>) -> bool {
-        let assigned_to = lock(&self.member).clone();
-        assigned_to.is_some() && assigned_to != member_id(consumer)
+        consumer.context().is_adrift()
+            || lock(&self.assignee).is_expelled(member_id(consumer).as_ref())
     }
 
     /// Retention has removed what the lane was to read next: the reader thread will mend it.

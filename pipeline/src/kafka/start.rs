@@ -1,5 +1,6 @@
 //! Where reading begins.
 
+use super::access::Access;
 use super::error::is_passing;
 use super::{KafkaFault, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -67,12 +68,15 @@ impl StartPolicy {
         &self,
         consumer: &BaseConsumer<C>,
         partitions: &mut TopicPartitionList,
-        group: Group,
+        group: &Group,
     ) -> Result<(), KafkaFault> {
         let committed = match group {
-            Group::Member => {
+            Group::Member(id) => {
                 patiently(|| consumer.committed_offsets(partitions.clone(), REQUEST_TIMEOUT))
-                    .map_err(KafkaFault::request("reading the group's committed offsets"))?
+                    .map_err(KafkaFault::request_with(
+                        &needs(id, partitions),
+                        "reading the group's committed offsets",
+                    ))?
             }
             Group::None => TopicPartitionList::new(),
         };
@@ -82,12 +86,10 @@ impl StartPolicy {
             .map(|e| TopicPartition::new(e.topic(), e.partition()))
             .collect();
         for lane in lanes {
-            let committed = committed
-                .find_partition(&lane.topic, lane.partition)
-                .and_then(|element| match element.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                });
+            let committed = match group {
+                Group::Member(_) => committed_of(&committed, &lane)?,
+                Group::None => None,
+            };
             let known = committed.max(self.resume.get(&lane).copied());
             let offset = match known {
                 Some(offset) => offset,
@@ -101,11 +103,53 @@ impl StartPolicy {
     }
 }
 
+/// What Kafka answered for one partition; None if nothing was ever committed there. An error is no such answer.
+pub(super) fn committed_of(
+    answers: &TopicPartitionList,
+    lane: &TopicPartition,
+) -> Result<Option<i64>, KafkaFault> {
+    let doing = || format!("reading the committed offset of {lane}");
+    let Some(answer) = answers.find_partition(&lane.topic, lane.partition) else {
+        return Err(KafkaFault::Failed(format!(
+            "{} failed: Kafka left it out",
+            doing()
+        )));
+    };
+    answer.error().map_err(KafkaFault::request_with(
+        &[Access::to_topic("Describe", &lane.topic)],
+        doing(),
+    ))?;
+    Ok(match answer.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    })
+}
+
+/// What must be allowed to learn what a group has committed.
+fn needs(group: &str, partitions: &TopicPartitionList) -> Vec<Access> {
+    let topics = partitions.elements();
+    let topics = topics
+        .iter()
+        .map(|element| Access::to_topic("Read", element.topic()));
+    topics.chain([Access::to_group(group)]).collect()
+}
+
 /// Whether there are committed offsets to go on from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Group {
-    Member,
+    /// Those of this group.
+    Member(String),
     None,
+}
+
+impl Group {
+    /// The group's name; empty without one.
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Self::Member(id) => id,
+            Self::None => "",
+        }
+    }
 }
 
 /// Long enough for a node that is just starting; a person is told after that.
@@ -135,7 +179,10 @@ pub(super) fn resolve_position<C: ConsumerContext>(
 ) -> Result<i64, KafkaFault> {
     let watermarks = || {
         patiently(|| consumer.fetch_watermarks(&lane.topic, lane.partition, REQUEST_TIMEOUT))
-            .map_err(KafkaFault::request(format!("reading the ends of {lane}")))
+            .map_err(KafkaFault::request_with(
+                &[Access::to_topic("Describe", &lane.topic)],
+                format!("reading the ends of {lane}"),
+            ))
     };
     match position {
         Position::Offset(offset) => Ok(offset),

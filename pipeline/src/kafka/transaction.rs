@@ -1,24 +1,30 @@
-//! Records and consumed offsets in one Kafka transaction: all or none.
+//! Records and consumed offsets in one Kafka transaction: all or none. What to call and what an answer means is decided in
+//! [`crate::ordering`]; here are the client's calls.
 
+use super::access::{Access, denied};
 use super::feed::offset_list;
-use super::writer::Writer;
+use super::writer::{Pace, Writer};
 use super::{KafkaConfig, KafkaFault, Outgoing, TopicPartition};
+use crate::ordering::{
+    Answer, CALL_TIMEOUT, Call, DECISION_TIMEOUT, Next, Offsets, Outcome, Transactions,
+};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use std::time::{Duration, Instant};
 
 /// A transaction that its owner leaves open (a crash) blocks readers this long, unless the owner restarts sooner.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One blocking call of the transaction protocol. Bounded, because a vanished coordinator can leave it hanging.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// After this long without a definite answer the outcome counts as unknown.
-const DECISION_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// A group member's identity and generation at one moment. Kafka refuses offsets stamped by an older generation.
-pub struct GroupStamp(pub(super) ConsumerGroupMetadata);
+pub struct GroupStamp {
+    pub(super) native: ConsumerGroupMetadata,
+    /// The group's id.
+    pub(super) group: String,
+    /// Above the id of every lane that there was.
+    pub(super) next_lane: u64,
+}
 
 impl std::fmt::Debug for GroupStamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,46 +45,31 @@ pub enum TransactionFault {
 }
 
 /// A transactional producer. Every call blocks: it belongs to a thread of its own.
-///
-/// A request to end a transaction that was sent twice may arrive twice, the second time in the middle of the next
-/// transaction (the client speaks the protocol without an epoch per transaction). So whenever the end may have been
-/// sent again, the producer is replaced first: its successor's epoch makes Kafka refuse the stray request. Only
-/// transactions with offsets may do so: their group stamp tells a writer that was merely disturbed from one whose place
-/// another has taken. Without offsets a disturbed writer that had to abort leaves the question to its owner, as Unknown.
 #[derive(Debug)]
 pub struct TransactionalWriter {
     config: KafkaConfig,
     id: String,
     writer: Writer,
-    /// The last transaction took more than one call to end.
-    is_slow: bool,
+    rules: Transactions,
+    /// What the rules count from.
+    start: Instant,
 }
 
 impl TransactionalWriter {
     /// Fences every older writer of the same id and waits until its last transaction is decided.
     pub fn open(config: &KafkaConfig, id: &str) -> Result<Self, KafkaFault> {
-        let mut client = config.producer();
-        client
-            .set("transactional.id", id)
-            .set(
-                "transaction.timeout.ms",
-                TRANSACTION_TIMEOUT.as_millis().to_string(),
-            )
-            // A record must not be given up after its transaction has been.
-            .set(
-                "message.timeout.ms",
-                TRANSACTION_TIMEOUT.as_millis().to_string(),
-            );
-        let writer = Writer::from_client_config(&client)?;
-        let doing = format!("opening transactions as {id:?}");
-        retry(|| writer.native().init_transactions(CALL_TIMEOUT))
-            .map_err(KafkaFault::request(doing))?;
         Ok(Self {
             config: config.clone(),
             id: id.to_owned(),
-            writer,
-            is_slow: false,
+            writer: open_writer(config, id)?,
+            rules: Transactions::new(),
+            start: Instant::now(),
         })
+    }
+
+    /// How the records of the next transactions are sent.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.writer.set_pace(pace);
     }
 
     /// Writes all records and commits the offsets consumed for them, in one transaction.
@@ -87,86 +78,150 @@ impl TransactionalWriter {
         records: impl IntoIterator<Item = &'a Outgoing>,
         consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
     ) -> Result<(), TransactionFault> {
-        if consumed.is_some() && self.may_be_followed() {
-            *self = Self::open(&self.config, &self.id).map_err(TransactionFault::Unknown)?;
-        }
-        let stamped = match consumed {
-            Some(_) => Stamped::Yes,
-            None => Stamped::No,
+        let offsets = match consumed {
+            Some(_) => Offsets::With,
+            None => Offsets::Without,
         };
-        self.writer
-            .native()
-            .begin_transaction()
-            .map_err(KafkaFault::request("beginning a transaction"))
-            .map_err(TransactionFault::Unknown)?;
-        // With all acknowledgements here the commit has nothing left to flush.
-        if let Err(fault) = self.writer.send_all(records) {
-            return Err(self.abort(fault, stamped));
-        }
-        if let Some((offsets, stamp)) = consumed {
-            let offsets = offset_list(offsets);
-            let producer = self.writer.native();
-            let sent =
-                retry(|| producer.send_offsets_to_transaction(&offsets, &stamp.0, CALL_TIMEOUT));
-            if let Err(cause) = sent {
-                let fault = KafkaFault::request("adding offsets to the transaction")(cause);
-                return Err(self.abort(fault, stamped));
+        let is_disturbed = self.writer.is_disturbed();
+        let mut call = self
+            .rules
+            .start(offsets, is_disturbed, self.start.elapsed());
+        let mut records = Some(records);
+        let mut why = None;
+        loop {
+            let (answer, fault) = match self.make(call, &mut records, consumed) {
+                Ok(()) => (Answer::Done, None),
+                Err((answer, fault)) => (answer, Some(fault)),
+            };
+            let is_disturbed = self.writer.is_disturbed();
+            let next = self
+                .rules
+                .answered(answer, is_disturbed, self.start.elapsed());
+            if next == Next::Call(call) {
+                tracing::debug!(?call, ?fault, "trying the same transaction call again");
+                continue;
             }
-        }
-        let start = Instant::now();
-        let committed = retry(|| self.writer.native().commit_transaction(CALL_TIMEOUT));
-        self.is_slow = start.elapsed() >= CALL_TIMEOUT;
-        committed.map_err(|cause| {
-            let definite = matches!(&cause, KafkaError::Transaction(e) if e.txn_requires_abort());
-            let fault = KafkaFault::request("committing the transaction")(cause);
-            if definite {
-                self.abort(fault, stamped)
-            } else {
-                TransactionFault::Unknown(fault)
+            if let Some(fault) = fault {
+                if call == Call::Abort {
+                    tracing::warn!(%fault, "aborting the transaction failed too");
+                }
+                why.get_or_insert(fault); // what comes later follows from it
             }
+            let why = match next {
+                Next::Call(next) => {
+                    call = next;
+                    continue;
+                }
+                Next::End(Outcome::Committed) => return Ok(()),
+                Next::End(Outcome::Aborted) => TransactionFault::Aborted,
+                Next::End(Outcome::Unknown) => TransactionFault::Unknown,
+            }(why.expect("only a call that failed ends without a commit"));
+            return Err(why);
+        }
+    }
+
+    /// Makes one call.
+    fn make<'a>(
+        &mut self,
+        call: Call,
+        records: &mut Option<impl IntoIterator<Item = &'a Outgoing>>,
+        consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
+    ) -> Result<(), (Answer, KafkaFault)> {
+        let producer = self.writer.native();
+        let (doing, result) = match call {
+            Call::Replace => {
+                let pace = self.writer.pace();
+                self.writer =
+                    open_writer(&self.config, &self.id).map_err(|fault| (Answer::Failed, fault))?;
+                self.writer.set_pace(pace);
+                return Ok(());
+            }
+            Call::SendRecords => {
+                return self
+                    .writer
+                    .send_all(records.take().into_iter().flatten())
+                    .map_err(|fault| (Answer::Failed, self.why_given_up(fault)));
+            }
+            Call::Begin => ("beginning a transaction", producer.begin_transaction()),
+            Call::SendOffsets => {
+                let (offsets, stamp) = consumed.expect("the rules were told so");
+                let offsets = offset_list(offsets);
+                let sent =
+                    producer.send_offsets_to_transaction(&offsets, &stamp.native, CALL_TIMEOUT);
+                ("adding offsets to the transaction", sent)
+            }
+            Call::Commit => (
+                "committing the transaction",
+                producer.commit_transaction(CALL_TIMEOUT),
+            ),
+            Call::Abort => (
+                "aborting the transaction",
+                producer.abort_transaction(CALL_TIMEOUT),
+            ),
+        };
+        let group = consumed.map(|(_, stamp)| Access::to_group(&stamp.group));
+        let needs: Vec<_> = group
+            .into_iter()
+            .chain([Access::to_transactions(&self.id)])
+            .collect();
+        result.map_err(|cause| {
+            let answer = answer(&cause);
+            (answer, KafkaFault::request_with(&needs, doing)(cause))
         })
     }
 
-    /// True if a request of an earlier transaction may still be on its way.
-    fn may_be_followed(&self) -> bool {
-        self.is_slow || self.writer.is_disturbed()
-    }
-
-    fn abort(&mut self, why: KafkaFault, stamped: Stamped) -> TransactionFault {
-        let start = Instant::now();
-        let aborted = retry(|| self.writer.native().abort_transaction(CALL_TIMEOUT));
-        self.is_slow |= start.elapsed() >= CALL_TIMEOUT;
-        match aborted {
-            Ok(()) if stamped == Stamped::No && self.may_be_followed() => {
-                TransactionFault::Unknown(why)
-            }
-            Ok(()) => TransactionFault::Aborted(why),
-            Err(cause) => {
-                tracing::warn!(%cause, "aborting the transaction failed too");
-                TransactionFault::Unknown(why)
-            }
-        }
+    /// When a transaction has failed, the client gives its records up without a reason. The reason it tells whoever asks
+    /// for another transaction, which it refuses; nothing else comes of asking.
+    fn why_given_up(&self, fault: KafkaFault) -> KafkaFault {
+        let KafkaFault::NotDelivered { topic, .. } = &fault else {
+            return fault;
+        };
+        let asked = self.writer.native().begin_transaction();
+        let code = asked.err().and_then(|cause| cause.rdkafka_error_code());
+        denied(code, &[Access::to_topic("Write", topic)]).unwrap_or(fault)
     }
 }
 
-/// Whether a transaction carries a group stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stamped {
-    Yes,
-    No,
+fn answer(cause: &KafkaError) -> Answer {
+    match cause {
+        KafkaError::Transaction(error) if error.is_retriable() => Answer::TryAgain,
+        KafkaError::Transaction(error) if error.txn_requires_abort() => Answer::MustAbort,
+        _ => Answer::Failed,
+    }
 }
 
-/// Repeats the same call while Kafka says that this is the thing to do, up to the decision timeout.
-fn retry(mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+/// A new producer, which fences the older ones of the id.
+fn open_writer(config: &KafkaConfig, id: &str) -> Result<Writer, KafkaFault> {
+    let mut client = config.producer();
+    client
+        .set("transactional.id", id)
+        .set(
+            "transaction.timeout.ms",
+            TRANSACTION_TIMEOUT.as_millis().to_string(),
+        )
+        // A record must not be given up after its transaction has been.
+        .set(
+            "message.timeout.ms",
+            TRANSACTION_TIMEOUT.as_millis().to_string(),
+        )
+        // A connection that was closed with a request on its way is told in the log, on this level, and nowhere else.
+        .set_log_level(RDKafkaLogLevel::Info);
+    let writer = Writer::from_client_config(&client)?;
+    let doing = format!("opening transactions as {id:?}");
     let start = Instant::now();
+    let open = || writer.native().init_transactions(CALL_TIMEOUT);
     loop {
-        match call() {
+        match open() {
             Err(KafkaError::Transaction(error))
                 if error.is_retriable() && start.elapsed() < DECISION_TIMEOUT =>
             {
-                tracing::debug!(%error, "trying the same transaction call again");
+                tracing::debug!(%error, "opening transactions: trying again");
             }
-            result => return result,
+            result => {
+                let needs = [Access::to_transactions(id)];
+                result.map_err(KafkaFault::request_with(&needs, doing))?;
+                return Ok(writer);
+            }
         }
     }
 }

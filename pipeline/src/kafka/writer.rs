@@ -1,9 +1,11 @@
 //! Records without transactions: idempotent, in order, each with a receipt.
 
+use super::access::{Access, denied};
+use super::error::is_refusal;
 use super::{KafkaConfig, KafkaFault, Outgoing};
 use rdkafka::client::ClientContext;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaError;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{
     BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
@@ -13,8 +15,8 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::sync::oneshot;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// Bytes sent and not yet acknowledged. Below librdkafka's own bound (128 MB), whose overflow is an error, not a wait.
 const MAX_UNACKNOWLEDGED_BYTES: usize = 64 << 20;
@@ -45,14 +47,27 @@ impl Receipt {
         )
     }
 
+    /// As [`Receipt::wait`]; None if there is no answer by then.
+    fn wait_until(self, deadline: Instant) -> Option<Result<Delivered, KafkaFault>> {
+        const LOOK_AGAIN: Duration = Duration::from_millis(2);
+        let Self { topic, mut answer } = self;
+        loop {
+            match answer.try_recv() {
+                Ok(result) => return Some(Self::outcome(&topic, result)),
+                Err(TryRecvError::Closed) => {
+                    return Some(Self::outcome(&topic, Err(KafkaError::Canceled)));
+                }
+                Err(TryRecvError::Empty) if Instant::now() >= deadline => return None,
+                Err(TryRecvError::Empty) => std::thread::sleep(LOOK_AGAIN),
+            }
+        }
+    }
+
     fn outcome(
         topic: &Arc<str>,
         result: Result<Delivered, KafkaError>,
     ) -> Result<Delivered, KafkaFault> {
-        result.map_err(|cause| KafkaFault::NotDelivered {
-            topic: topic.to_string(),
-            cause,
-        })
+        result.map_err(|cause| not_delivered(topic, cause))
     }
 }
 
@@ -73,6 +88,16 @@ pub struct Writer {
     producer: ThreadedProducer<DeliveryContext>,
     unacknowledged: Arc<Unacknowledged>,
     is_disturbed: Arc<AtomicBool>,
+    pace: Pace,
+}
+
+/// How [`Writer::send_all`] sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// All at once. If Kafka refuses one record, it may refuse others with it.
+    Together,
+    /// Each when the one before is acknowledged: slow, and a refusal means one record.
+    OneByOne,
 }
 
 impl std::fmt::Debug for Writer {
@@ -100,7 +125,17 @@ impl Writer {
             producer,
             unacknowledged,
             is_disturbed,
+            pace: Pace::Together,
         })
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// How the next records are sent.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
     }
 
     /// Hands the record to the client. Blocks while too many bytes wait for Kafka's acknowledgement.
@@ -111,18 +146,49 @@ impl Writer {
         self.send_now(record)
     }
 
-    /// Sends all and waits for all acknowledgements.
+    /// Sends all and waits for all acknowledgements. If Kafka refuses some for what they are, the fault names them.
     pub fn send_all<'a>(
         &self,
         records: impl IntoIterator<Item = &'a Outgoing>,
     ) -> Result<(), KafkaFault> {
-        let receipts: Vec<_> = records
-            .into_iter()
-            .map(|record| self.send(record))
-            .collect::<Result<_, _>>()?;
-        receipts
-            .into_iter()
-            .try_for_each(|receipt| receipt.wait().map(drop))
+        let mut faults = Faults::default();
+        let mut receipts = Vec::new();
+        for (index, record) in records.into_iter().enumerate() {
+            if self.pace == Pace::OneByOne {
+                let answer = self.send(record).and_then(Receipt::wait);
+                if let Err(fault) = answer {
+                    faults.note(index, fault)?;
+                    break;
+                }
+                continue;
+            }
+            match self.send(record) {
+                Ok(receipt) => receipts.push((index, receipt)),
+                Err(fault) => faults.note(index, self.why_given_up(fault))?,
+            }
+        }
+        for (index, receipt) in receipts {
+            let answer = match faults.deadline() {
+                None => receipt.wait(),
+                Some(deadline) => match receipt.wait_until(deadline) {
+                    Some(answer) => answer,
+                    None => continue,
+                },
+            };
+            if let Err(fault) = answer {
+                faults.note(index, self.why_given_up(fault))?;
+            }
+        }
+        faults.outcome()
+    }
+
+    /// After a fatal error the client gives all records up without a reason.
+    fn why_given_up(&self, fault: KafkaFault) -> KafkaFault {
+        let KafkaFault::NotDelivered { topic, .. } = &fault else {
+            return fault;
+        };
+        let fatal = self.producer.client().fatal_error();
+        write_denied(fatal.map(|(code, _)| code), topic).unwrap_or(fault)
     }
 
     /// As [`Writer::send`], but returns None instead of waiting.
@@ -158,10 +224,7 @@ impl Writer {
             }),
             Err((cause, _)) => {
                 self.unacknowledged.acknowledge(bytes);
-                Err(KafkaFault::NotDelivered {
-                    topic: record.topic.to_string(),
-                    cause,
-                })
+                Err(not_delivered(&record.topic, cause))
             }
         }
     }
@@ -180,6 +243,81 @@ impl Writer {
 
     pub(super) fn native(&self) -> &ThreadedProducer<DeliveryContext> {
         &self.producer
+    }
+}
+
+fn not_delivered(topic: &str, cause: KafkaError) -> KafkaFault {
+    let topic = topic.to_owned();
+    write_denied(cause.rdkafka_error_code(), &topic)
+        .unwrap_or(KafkaFault::NotDelivered { topic, cause })
+}
+
+/// The fault, if this code says that the records may not be written.
+fn write_denied(code: Option<RDKafkaErrorCode>, topic: &str) -> Option<KafkaFault> {
+    // Whoever may write to no topic at all gets no producer id, which Kafka calls an operation on the cluster.
+    let code = match code {
+        Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+        }
+        code => code,
+    };
+    denied(code, &[Access::to_topic("Write", topic)])
+}
+
+/// What went wrong with the records of a list: all those that Kafka refuses, or the first other fault.
+#[derive(Default)]
+struct Faults {
+    refused: Vec<usize>,
+    /// Of the first record refused, with its topic.
+    why: Option<(String, KafkaError)>,
+    /// Of a record that was not written because another was refused.
+    beside: Option<KafkaFault>,
+    /// When the first one was refused.
+    since: Option<Instant>,
+}
+
+/// Records that were on their way together are answered together. After a refusal the client may hold the others back
+/// until it is told what to do, so there is no use in a longer wait.
+const AFTER_A_REFUSAL: Duration = Duration::from_millis(100);
+
+impl Faults {
+    /// How long the answers for the other records are waited for; None: until they come.
+    fn deadline(&self) -> Option<Instant> {
+        self.since.map(|since| since + AFTER_A_REFUSAL)
+    }
+
+    /// Goes on after a record that was refused, or that shared its way with one; an error otherwise.
+    fn note(&mut self, index: usize, fault: KafkaFault) -> Result<(), KafkaFault> {
+        match fault {
+            KafkaFault::NotDelivered { topic, cause } => match cause.rdkafka_error_code() {
+                Some(code) if is_refusal(code) => {
+                    self.refused.push(index);
+                    self.since.get_or_insert_with(Instant::now);
+                    self.why.get_or_insert((topic, cause));
+                    Ok(())
+                }
+                Some(RDKafkaErrorCode::InvalidDifferentRecord) => {
+                    self.beside = Some(KafkaFault::NotDelivered { topic, cause });
+                    Ok(())
+                }
+                // After a refusal the client takes nothing more for the same transaction.
+                _ if self.why.is_some() => Ok(()),
+                _ => Err(KafkaFault::NotDelivered { topic, cause }),
+            },
+            fault => Err(fault),
+        }
+    }
+
+    fn outcome(self) -> Result<(), KafkaFault> {
+        match (self.why, self.beside) {
+            (Some((topic, cause)), _) => Err(KafkaFault::RefusedRecords {
+                topic,
+                records: self.refused,
+                cause: Box::new(cause),
+            }),
+            (None, Some(beside)) => Err(beside),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -219,12 +357,31 @@ pub(super) struct DeliveryContext {
     is_disturbed: Arc<AtomicBool>,
 }
 
+impl DeliveryContext {
+    fn connection_broke(&self, how: &str) {
+        // A connection that could not be made has carried nothing.
+        if !how.contains("in state CONNECT") {
+            self.is_disturbed.store(true, Ordering::Release);
+        }
+    }
+}
+
 impl ClientContext for DeliveryContext {
     fn error(&self, cause: KafkaError, reason: &str) {
         tracing::warn!(%cause, reason, "Kafka connection");
-        // A connection that could not be made has carried nothing.
-        if !reason.contains("in state CONNECT") {
-            self.is_disturbed.store(true, Ordering::Release);
+        self.connection_broke(reason);
+    }
+
+    /// A connection that the other side closed is no error to the client, even with requests on their way, which it then
+    /// sends again. It only logs that.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.connection_broke(message);
+        }
+        if level as i32 <= RDKafkaLogLevel::Warning as i32 {
+            tracing::warn!(facility, message, "Kafka client");
+        } else {
+            tracing::debug!(facility, message, "Kafka client");
         }
     }
 }

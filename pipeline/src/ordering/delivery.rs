@@ -99,8 +99,8 @@ pub enum Action<O> {
         /// The lane.
         lane: LaneId,
     },
-    /// The group's progress in a lane of ours is not what we wrote: another instance works under the same name. The lane
-    /// is given up.
+    /// The group's progress in a lane of ours is not what we wrote: the lane is another's by now, and nobody has told us
+    /// yet (or another instance works under the same name). The lane is given up.
     Conflict {
         /// The lane.
         lane: LaneId,

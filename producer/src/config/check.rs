@@ -45,7 +45,9 @@ fn sources_of(file: &Path) -> Result<Vec<SourceConfig>, ConfigError> {
     parse_sources(&text).map_err(|cause| wrong(format!("{}: {cause}", file.display())))
 }
 
-fn parse_sources(text: &str) -> Result<Vec<SourceConfig>, String> {
+/// The sources that a YAML file's text lists: at least one, no two with the same topic and id. The error says what to
+/// change.
+pub fn parse_sources(text: &str) -> Result<Vec<SourceConfig>, String> {
     let list: SourceList = serde_saphyr::from_str(text).map_err(|cause| cause.to_string())?;
     if list.sources.is_empty() {
         return Err("it lists no source".to_owned());

@@ -1,0 +1,159 @@
+//! The real delivery protocol against a model of Kafka, under random schedules.
+//!
+//! Two or three brokers work on the partitions of one group. Each consists of the real ordering core, the real rules of
+//! transactions, recovery and membership (`pipeline::ordering`), and small imitations of what is around them: engine, feed,
+//! writer thread, Kafka's client. Kafka has logs with open and aborted data, a transaction coordinator, a group with
+//! generations. Every request is a packet that may be answered, lose its answer, get lost, or stay on its way while its
+//! sender asks again, times out, crashes or begins the next transaction.
+//!
+//! During every schedule: a reader of committed records sees each partition's input, in order, nothing twice; the group's
+//! offsets are never ahead of the outputs, and no transaction is half visible. At its end, when everything heals, all of
+//! the input has come out, and the offset behind it is committed.
+//!
+//! `FRAMELANE_SCHEDULES=1000000 cargo test -p pipeline --test delivery_model` runs more of them. `FRAMELANE_CHEAT=NAME` (see
+//! [`Cheat`]) shows the counter-example that a mistake leads to.
+
+mod coverage;
+mod engine;
+mod feed;
+mod group;
+mod kafka;
+mod producer;
+mod regressions;
+mod step;
+mod world;
+mod writer;
+
+use coverage::Coverage;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use std::cell::RefCell;
+use step::{Schedule, schedules};
+use world::{Cheat, World};
+
+fn run((setup, steps): &Schedule, cheat: Cheat, is_traced: bool) -> (World, Result<(), String>) {
+    let mut world = World::new(*setup, cheat, is_traced);
+    let result = steps
+        .iter()
+        .try_for_each(|step| world.step(*step))
+        .and_then(|()| world.finish());
+    (world, result)
+}
+
+/// Runs so many random schedules. The error is a short schedule that fails, and what happens in it.
+fn explore(count: u32, cheat: Cheat, shrinks: u32) -> Result<Coverage, String> {
+    let coverage = RefCell::new(Coverage::new());
+    let config = Config {
+        cases: count,
+        failure_persistence: None,
+        max_shrink_iters: shrinks,
+        ..Config::default()
+    };
+    let result = TestRunner::new(config).run(&schedules(), |schedule| {
+        let (world, result) = run(&schedule, cheat, false);
+        coverage.borrow_mut().add(world.coverage());
+        result.map_err(TestCaseError::fail)
+    });
+    match result {
+        Ok(()) => Ok(coverage.into_inner()),
+        Err(TestError::Fail(_, schedule)) => Err(describe(&schedule, cheat)),
+        Err(TestError::Abort(why)) => Err(why.to_string()),
+    }
+}
+
+/// The counter-example as a person reads it: steps in one line each, then what each led to.
+fn describe(schedule: &Schedule, cheat: Cheat) -> String {
+    const LINES: usize = 400;
+    let (world, result) = run(schedule, cheat, true);
+    let why = result.err().unwrap_or_default();
+    let mut trace = world.into_trace();
+    if trace.len() > LINES {
+        trace.truncate(LINES);
+        trace.push("(and so on)".to_owned());
+    }
+    let (setup, steps) = schedule;
+    let steps: Vec<_> = steps.iter().map(|step| format!("    {step:?}\n")).collect();
+    let (steps, trace) = (steps.concat(), trace.join("\n"));
+    format!("{why}\nthe schedule, {setup:?}:\n{steps}what happens:\n{trace}\n=> {why}")
+}
+
+/// As [`explore`], on all processors.
+fn explore_in_parallel(count: u32, cheat: Cheat, shrinks: u32) -> Result<Coverage, String> {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
+    let mut coverage = Coverage::new();
+    let results = std::thread::scope(|scope| {
+        let start = |_| scope.spawn(move || explore(count.div_ceil(threads), cheat, shrinks));
+        let all: Vec<_> = (0..threads).map(start).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join();
+        all.into_iter().map(join).collect::<Vec<_>>()
+    });
+    for result in results {
+        coverage.add(&result.map_err(|_| "the model panicked".to_owned())??);
+    }
+    Ok(coverage)
+}
+
+/// Enough to reach every situation many times: 10 seconds of one processor.
+const ENOUGH: u32 = 300_000;
+/// Enough to shorten a schedule as far as it goes.
+const SHRINKS: u32 = 20_000;
+
+#[test]
+fn every_record_leaves_once_and_in_order_under_any_schedule() {
+    let schedules = std::env::var("FRAMELANE_SCHEDULES").map_or(ENOUGH, |text| {
+        text.parse().expect("FRAMELANE_SCHEDULES is a number")
+    });
+    match explore_in_parallel(schedules, Cheat::None, SHRINKS) {
+        Ok(coverage) => {
+            println!("{schedules} schedules reached\n{coverage}");
+            let never = coverage.never();
+            let is_thorough = schedules >= ENOUGH;
+            assert!(
+                never.is_empty() || !is_thorough,
+                "no schedule reached {never:?}"
+            );
+        }
+        Err(counter_example) => panic!("{counter_example}"),
+    }
+}
+
+/// What holds does so because of this rule: without it the model finds a counter-example.
+fn assert_needed(cheat: Cheat) {
+    const MOST: u32 = 1_000_000;
+    let is_shown = std::env::var("FRAMELANE_CHEAT").is_ok_and(|name| name == format!("{cheat:?}"));
+    let shrinks = if is_shown { SHRINKS } else { 0 };
+    match explore_in_parallel(MOST, cheat, shrinks) {
+        Ok(_) => panic!("{cheat:?} went unnoticed in {MOST} schedules"),
+        Err(counter_example) if is_shown => println!("{counter_example}"),
+        Err(_) => {}
+    }
+}
+
+#[test]
+fn the_stamp_must_be_taken_when_the_batch_is_made() {
+    assert_needed(Cheat::StampOfTheCommit);
+}
+
+#[test]
+fn a_changed_member_id_must_be_noticed() {
+    assert_needed(Cheat::IgnoredExpulsion);
+}
+
+#[test]
+fn a_reply_must_count_for_the_lane_that_asked() {
+    assert_needed(Cheat::RepliesOfEarlierLanes);
+}
+
+#[test]
+fn a_broken_connection_must_be_noticed() {
+    assert_needed(Cheat::UnnoticedDisturbance);
+}
+
+#[test]
+fn an_expelled_static_member_must_wait_until_it_is_forgotten() {
+    assert_needed(Cheat::OldClaims);
+}
+
+#[test]
+fn kafka_must_verify_transactions() {
+    assert_needed(Cheat::NoVerification);
+}

@@ -1,0 +1,124 @@
+//! Single cases that were wrong once, or that schedules reach seldom.
+
+use crate::kafka::Output;
+use pipeline::ordering::{
+    Action, Answer, Assignee, CALL_TIMEOUT, Call, CommitPolicy, Delivery, Event, Next, Offsets,
+    Outcome, Transactions,
+};
+use std::time::Duration;
+
+#[test]
+fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
+    let now = Duration::from_secs(1);
+    let mut delivery = Delivery::new(CommitPolicy {
+        linger: Duration::ZERO,
+        max_records: 10,
+        max_bytes: 1000,
+    });
+    delivery.handle(Event::Assigned { lane: 1, start: 0 }, now);
+    let (lane, offset, bytes) = (1, 0, 10);
+    let arrived = Event::Arrived {
+        lane,
+        offset,
+        bytes,
+    };
+    delivery.handle(arrived, now);
+    let output = Output {
+        partition: 0,
+        offset,
+        lane,
+        attempt: 1,
+    };
+    let completed = Event::Completed {
+        lane,
+        offset,
+        output,
+    };
+    let actions = delivery.handle(completed, now);
+    assert!(matches!(actions[..], [Action::Write(_)]), "{actions:?}");
+    delivery.handle(Event::Unknown, now);
+    let committed = vec![(1, Some(7))];
+    let actions = delivery.handle(Event::Recovered { committed }, now);
+    let expected = [
+        Action::Conflict {
+            lane: 1,
+            written: 1,
+            committed: 7,
+        },
+        Action::Gone { lane: 1 },
+    ];
+    assert_eq!(actions, expected);
+}
+
+/// The client can be between two member ids when it gets partitions. Kafka takes transactional offsets that name no member
+/// without asking whose they are.
+#[test]
+fn a_client_without_a_member_id_commits_nothing() {
+    let mut assignee = Assignee::nobody();
+    assert!(!assignee.may_speak(Some(&1)), "no lanes yet");
+    assignee.assigned(None);
+    assert!(!assignee.may_speak(None));
+    assert!(!assignee.may_speak(Some(&1)));
+    assignee.assigned(Some(1));
+    assert!(assignee.may_speak(Some(&1)));
+    assert!(!assignee.may_speak(None) && assignee.is_expelled(None));
+    assert!(!assignee.may_speak(Some(&2)) && assignee.is_expelled(Some(&2)));
+}
+
+/// Makes a transaction whose calls end as told, the slow one after so long.
+fn transaction(
+    rules: &mut Transactions,
+    offsets: Offsets,
+    answers: &[(Call, Answer)],
+    slow: Option<Call>,
+) -> Outcome {
+    let mut now = Duration::ZERO;
+    let mut call = rules.start(offsets, false, now);
+    for (expected, answer) in answers {
+        assert_eq!(call, *expected);
+        if slow == Some(call) {
+            now += CALL_TIMEOUT;
+        }
+        match rules.answered(*answer, false, now) {
+            Next::Call(next) => call = next,
+            Next::End(outcome) => return outcome,
+        }
+    }
+    panic!("not over: {call:?}");
+}
+
+const COMMITTED: [(Call, Answer); 4] = [
+    (Call::Begin, Answer::Done),
+    (Call::SendRecords, Answer::Done),
+    (Call::SendOffsets, Answer::Done),
+    (Call::Commit, Answer::Done),
+];
+
+#[test]
+fn the_producer_is_replaced_after_any_slow_call_whose_request_could_come_again() {
+    for slow in [Call::SendOffsets, Call::Commit] {
+        let mut rules = Transactions::new();
+        let outcome = transaction(&mut rules, Offsets::With, &COMMITTED, Some(slow));
+        assert_eq!(outcome, Outcome::Committed);
+        let next = rules.start(Offsets::With, false, Duration::ZERO);
+        assert_eq!(next, Call::Replace, "after a slow {slow:?}");
+    }
+    let mut rules = Transactions::new();
+    transaction(&mut rules, Offsets::With, &COMMITTED, None);
+    let next = rules.start(Offsets::With, false, Duration::ZERO);
+    assert_eq!(next, Call::Begin);
+}
+
+#[test]
+fn an_abort_without_offsets_is_sure_only_if_nothing_can_come_again() {
+    let aborted = [
+        (Call::Begin, Answer::Done),
+        (Call::SendRecords, Answer::Failed),
+        (Call::Abort, Answer::Done),
+    ];
+    let mut rules = Transactions::new();
+    let outcome = transaction(&mut rules, Offsets::Without, &aborted, None);
+    assert_eq!(outcome, Outcome::Aborted);
+    let outcome = transaction(&mut rules, Offsets::Without, &aborted, Some(Call::Abort));
+    assert_eq!(outcome, Outcome::Unknown);
+}
