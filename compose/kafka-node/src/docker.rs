@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::error::Error;
 use crate::leash::Leash;
 use crate::options::Options;
-use crate::settings::{CONTROLLER, Listener};
+use crate::settings::{CONTROLLER, FIRST_NODE, Listener};
 use crate::{KAFKA_VERSION, ports, probe, settings, wait};
 
 /// Finds what a crash left behind: `docker ps -a --filter label=framelane.kafka-node`.
@@ -37,6 +37,11 @@ struct Container {
 
 impl DockerNode {
     pub fn start(options: &Options) -> Result<Self, Error> {
+        if let Some(option) = options.for_jars_only() {
+            return Err(unavailable(format!(
+                "{option} is for a Kafka from its jars"
+            )));
+        }
         require_engine()?;
         require_image(options)?;
         let mut attempt = 1;
@@ -207,17 +212,17 @@ fn image() -> String {
 fn create(port: u16, heap_mib: u32) -> Result<Container, Error> {
     let listeners = [
         Listener {
-            name: "CLIENT",
+            name: "CLIENT".to_owned(),
             bind: format!("0.0.0.0:{CLIENT_PORT}"),
             advertised: Some(format!("127.0.0.1:{port}")),
         },
         Listener {
-            name: "INTERNAL",
+            name: "INTERNAL".to_owned(),
             bind: INTERNAL.to_owned(),
             advertised: Some(INTERNAL.to_owned()),
         },
         Listener {
-            name: CONTROLLER,
+            name: CONTROLLER.to_owned(),
             bind: CONTROLLER_ADDRESS.to_owned(),
             advertised: None,
         },
@@ -230,7 +235,8 @@ fn create(port: u16, heap_mib: u32) -> Result<Container, Error> {
         "--publish",
         &format!("127.0.0.1:{port}:{CLIENT_PORT}"),
     ]);
-    for (key, value) in settings::node(&listeners, "INTERNAL", CONTROLLER_ADDRESS) {
+    let voters = format!("{FIRST_NODE}@{CONTROLLER_ADDRESS}");
+    for (key, value) in settings::node(FIRST_NODE, &listeners, "INTERNAL", &voters) {
         create.args(["--env", &format!("{}={value}", settings::variable(key))]);
     }
     create.args([

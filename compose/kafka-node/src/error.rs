@@ -43,12 +43,16 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// A topic could not be made.
-    #[error("making the topic {name}: {source}")]
+    /// A topic could not be made, changed or deleted.
+    #[error("the topic {name}: {source}")]
     Topic {
         name: String,
         source: std::io::Error,
     },
+
+    /// An access rule could not be made.
+    #[error("making the access rule {acl}: {source}")]
+    Acl { acl: String, source: std::io::Error },
 
     /// A command or a file failed.
     #[error("{what}: {source}")]

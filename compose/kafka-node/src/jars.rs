@@ -1,26 +1,21 @@
 //! A node as a process of this machine's Java. Its settings, data and log lie in one temporary folder.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use nix::sys::signal::{self, Signal};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::error::Error;
-use crate::leash::Leash;
+use crate::guard::Guard;
 use crate::options::Options;
-use crate::settings::{CONTROLLER, Listener};
-use crate::{java, ports, probe, settings, wait};
+use crate::process::{self, Process, class_path};
+use crate::settings::{CONTROLLER, FIRST_NODE, Listener};
+use crate::{java, ports, settings, wait};
 
 /// A port that was free may be taken before Kafka binds it: then another one is tried.
 const START_ATTEMPTS: usize = 3;
-
-/// Lines of the log that a failed start shows.
-const LOG_TAIL_LINES: usize = 20;
 
 /// Names the throwaway cluster; any 16 bytes in base64 will do.
 const CLUSTER_ID: &str = "RnJhbWVsYW5lLWthZmthIQ";
@@ -46,22 +41,22 @@ pub struct JarsNode {
     java: PathBuf,
     jars: PathBuf,
     heap_mib: u32,
-    client_port: u16,
+    client: String,
+    /// Where it listens for those who come through a proxy.
+    proxied: Vec<String>,
+    /// Its guarded listeners and where they are.
+    guarded: Vec<(&'static str, String)>,
     log_file: PathBuf,
 }
 
-/// The node's Java, with the leash that ends it when we die. Killed when dropped, unless it is to be left.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    _leash: Leash,
-    on_drop: OnDrop,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnDrop {
-    Kill,
-    Leave,
+/// What tells the nodes of a cluster apart.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its own number, and everybody's voters by theirs.
+    pub id: usize,
+    pub voters: Vec<String>,
+    /// The proxies in front of it.
+    pub proxies: Vec<String>,
 }
 
 impl JarsNode {
@@ -82,34 +77,80 @@ impl JarsNode {
     }
 
     fn start_once(options: &Options, java: PathBuf, jars: PathBuf) -> Result<Self, Error> {
+        let [controller] = ports::free()?;
+        let member = Member {
+            id: FIRST_NODE,
+            voters: vec![local(controller)],
+            proxies: options.proxies.clone(),
+        };
+        let mut node = Self::prepare(options, java, jars, member)?;
+        node.restart()?;
+        Ok(node)
+    }
+
+    /// A node that is formatted, but not started yet.
+    pub fn prepare(
+        options: &Options,
+        java: PathBuf,
+        jars: PathBuf,
+        member: Member,
+    ) -> Result<Self, Error> {
         let folder = tempfile::Builder::new()
             .prefix("framelane-kafka-")
             .tempdir()
             .map_err(Error::io("creating a temporary folder for Kafka's data"))?;
-        let [client_port, controller_port] = ports::free()?;
-        write_settings(folder.path(), client_port, controller_port)?;
-        format_storage(&java, &jars, folder.path())?;
+        let doors = options.guard.iter().flat_map(|guard| &guard.listeners);
+        let mut ports = ports::free_list(1 + member.proxies.len() + doors.clone().count())?
+            .into_iter()
+            .map(local);
+        let client = ports.next().expect("one for the clients");
+        let proxied: Vec<String> = ports.by_ref().take(member.proxies.len()).collect();
+        let guarded: Vec<_> = doors.map(|door| door.name).zip(ports).collect();
+        let data = options
+            .data
+            .clone()
+            .unwrap_or_else(|| folder.path().join("data"));
+        let listeners = listeners(&client, &proxied, &guarded, &member);
+        write_settings(
+            folder.path(),
+            &data,
+            &listeners,
+            &member,
+            options.guard.as_ref(),
+        )?;
+        format_storage(&java, &jars, folder.path(), options.guard.as_ref())?;
         let log_file = folder.path().join("kafka.log");
-        let mut node = Self {
+        Ok(Self {
             process: None,
             folder,
             java,
             jars,
             heap_mib: options.heap_mib,
-            client_port,
+            client,
+            proxied,
+            guarded,
             log_file,
-        };
-        node.run()?;
-        Ok(node)
+        })
     }
 
     pub fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
+        self.client.clone()
+    }
+
+    /// Where the proxies are to connect to, in the order in which they were given.
+    pub fn proxied(&self) -> &[String] {
+        &self.proxied
+    }
+
+    /// Where a guarded listener is.
+    pub fn guarded(&self, name: &str) -> Option<&str> {
+        let found = self.guarded.iter().find(|(known, _)| *known == name);
+        found.map(|(_, address)| address.as_str())
     }
 
     /// None while it is killed.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.child.id())
+        self.process.as_ref().map(Process::id)
     }
 
     pub fn log_file(&self) -> &Path {
@@ -121,117 +162,121 @@ impl JarsNode {
     }
 
     pub fn restart(&mut self) -> Result<(), Error> {
-        self.kill();
-        self.run()
+        self.spawn()?;
+        self.wait_ready()
     }
 
     pub fn pause(&mut self) -> Result<(), Error> {
-        self.signal(Signal::SIGSTOP)
+        self.running("freezing Kafka")?.freeze()
     }
 
     pub fn resume(&mut self) -> Result<(), Error> {
-        self.signal(Signal::SIGCONT)
+        self.running("waking Kafka")?.wake()
     }
 
-    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
-        let what = || format!("sending {signal} to Kafka");
-        let child = self.process.as_mut().map(|process| &mut process.child);
-        let child = child.ok_or_else(|| Error::io(what())(io::Error::other("it is killed")))?;
-        // While it has not been waited for, the pid cannot belong to another process.
-        if let Some(status) = child.try_wait().map_err(Error::io(what()))? {
-            return Err(Error::io(what())(io::Error::other(format!(
-                "it has ended ({status})"
-            ))));
-        }
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid is positive and fits"));
-        signal::kill(pid, signal)
-            .map_err(io::Error::from)
-            .map_err(Error::io(what()))
+    fn running(&mut self, to_do: &str) -> Result<&mut Process, Error> {
+        let killed = || Error::io(to_do)(io::Error::other("it is killed"));
+        self.process.as_mut().ok_or_else(killed)
     }
 
     pub fn leave_running(mut self) -> String {
         let address = self.bootstrap_servers();
-        let Some(mut process) = self.process.take() else {
+        let Some(process) = self.process.take() else {
             return format!("Kafka at {address} was killed and is not left running");
         };
-        process.on_drop = OnDrop::Leave;
+        let pid = process.leave();
         let folder = self.folder.keep();
         format!(
-            "Kafka at {address} goes on; `kill {}` stops it, its data is in {}",
-            process.child.id(),
+            "Kafka at {address} goes on; `kill {pid}` stops it, its data is in {}",
             folder.display()
         )
     }
 
-    /// Starts the process and returns once it answers; one that does not is ended.
-    fn run(&mut self) -> Result<(), Error> {
-        let mut process = spawn(
+    /// Starts the process, after the end of the one before.
+    pub fn spawn(&mut self) -> Result<(), Error> {
+        self.kill();
+        self.process = Some(Process::spawn(
             &self.java,
             &self.jars,
             self.heap_mib,
             self.folder.path(),
             &self.log_file,
-        )?;
-        wait_ready(&mut process.child, &self.bootstrap_servers()).map_err(|reason| {
-            Error::Start {
-                reason,
-                log_tail: log_tail(&self.log_file),
-            }
-        })?;
-        self.process = Some(process);
+        )?);
         Ok(())
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.on_drop == OnDrop::Kill {
-            end(&mut self.child);
-        }
+    /// Returns once it answers; a process that does not is ended.
+    pub fn wait_ready(&mut self) -> Result<(), Error> {
+        let address = self.bootstrap_servers();
+        let ready = match &mut self.process {
+            Some(process) => process.wait_ready(&address),
+            None => Err("it is killed".to_owned()),
+        };
+        ready.map_err(|reason| {
+            self.kill();
+            Error::Start {
+                reason,
+                log_tail: process::log_tail(&self.log_file),
+            }
+        })
     }
 }
 
-/// Nothing better can be done if this fails: it is our own child, and we are on the way out.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// The error is the reason why there was no answer.
-fn wait_ready(child: &mut Child, address: &str) -> Result<(), String> {
-    let mut reason = String::new();
-    let ready = wait::until(wait::START_LIMIT, || match child.try_wait() {
-        Ok(None) => Ok(probe(address, wait::PROBE_STEP_LIMIT)
-            .map_err(|error| reason = error.to_string())
-            .ok()),
-        Ok(Some(status)) => Err(format!("its process ended ({status})")),
-        Err(error) => Err(format!("its process cannot be watched: {error}")),
-    })?;
-    ready.ok_or_else(|| {
-        format!(
-            "no answer at {address} after {} s: {reason}",
-            wait::START_LIMIT.as_secs()
-        )
-    })
-}
-
-fn write_settings(folder: &Path, client_port: u16, controller_port: u16) -> Result<(), Error> {
-    let client = format!("127.0.0.1:{client_port}");
-    let controller = format!("127.0.0.1:{controller_port}");
-    let listeners = [
-        Listener {
-            name: "CLIENT",
-            bind: client.clone(),
-            advertised: Some(client),
-        },
-        Listener {
-            name: CONTROLLER,
-            bind: controller.clone(),
-            advertised: None,
-        },
+/// All that the node listens on; guarded listeners are plain ones until [`Guard::complete`].
+fn listeners(
+    client: &str,
+    proxied: &[String],
+    guarded: &[(&str, String)],
+    member: &Member,
+) -> Vec<Listener> {
+    let listener = |name: String, bind: &str, advertised: Option<&str>| Listener {
+        name,
+        bind: bind.to_owned(),
+        advertised: advertised.map(str::to_owned),
+    };
+    let own_voter = &member.voters[member.id - FIRST_NODE];
+    let mut listeners = vec![
+        listener("CLIENT".to_owned(), client, Some(client)),
+        listener(CONTROLLER.to_owned(), own_voter, None),
     ];
-    let mut properties = format!("log.dirs={}\n", folder.join("data").display());
-    for (key, value) in settings::node(&listeners, "CLIENT", &controller) {
+    for (at, (bind, advertised)) in proxied.iter().zip(&member.proxies).enumerate() {
+        listeners.push(listener(format!("PROXY{at}"), bind, Some(advertised)));
+    }
+    for (name, address) in guarded {
+        listeners.push(listener(name.to_uppercase(), address, Some(address)));
+    }
+    listeners
+}
+
+fn write_settings(
+    folder: &Path,
+    data: &Path,
+    listeners: &[Listener],
+    member: &Member,
+    guard: Option<&Guard>,
+) -> Result<(), Error> {
+    let numbered = member.voters.iter().zip(FIRST_NODE..);
+    let voters: Vec<String> = numbered
+        .map(|(voter, id)| format!("{id}@{voter}"))
+        .collect();
+    let mut settings = settings::node(member.id, listeners, "CLIENT", &voters.join(","));
+    if member.voters.len() > 1 {
+        settings.retain(|(key, _)| !settings::COPIES.iter().any(|(copied, _)| copied == key));
+        settings.extend(
+            settings::COPIES
+                .iter()
+                .map(|(key, value)| (*key, (*value).to_owned())),
+        );
+    }
+    let named = settings
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
+    let mut settings: Vec<(String, String)> = named.collect();
+    if let Some(guard) = guard {
+        guard.complete(&mut settings);
+    }
+    let mut properties = format!("log.dirs={}\n", data.display());
+    for (key, value) in settings {
         properties.push_str(&format!("{key}={value}\n"));
     }
     for (name, text) in [
@@ -244,11 +289,17 @@ fn write_settings(folder: &Path, client_port: u16, controller_port: u16) -> Resu
     Ok(())
 }
 
-fn class_path(jars: &Path) -> String {
-    format!("{}/*", jars.display())
+/// An address of this machine.
+pub fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
 }
 
-fn format_storage(java: &Path, jars: &Path, folder: &Path) -> Result<(), Error> {
+fn format_storage(
+    java: &Path,
+    jars: &Path,
+    folder: &Path,
+    guard: Option<&Guard>,
+) -> Result<(), Error> {
     let mut format = Command::new(java);
     // Half a second of work: the heavier compilers and collectors would only warm up.
     format.args([
@@ -266,83 +317,6 @@ fn format_storage(java: &Path, jars: &Path, folder: &Path) -> Result<(), Error> 
         "--config",
     ]);
     format.arg(folder.join("server.properties"));
+    format.args(guard.map(Guard::format_arguments).unwrap_or_default());
     wait::success(&mut format, wait::START_LIMIT).map(drop)
-}
-
-/// Frames are large and short-lived: G1 with short pauses and an early cycle copies about twice as many of them a second
-/// as Java's defaults do.
-fn spawn(
-    java: &Path,
-    jars: &Path,
-    heap_mib: u32,
-    folder: &Path,
-    log_file: &Path,
-) -> Result<Process, Error> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(log_file)
-        .map_err(Error::io(format!("opening {}", log_file.display())))?;
-    let errors = log
-        .try_clone()
-        .map_err(Error::io(format!("opening {}", log_file.display())))?;
-    let mut child = Command::new(java)
-        .arg(format!("-Xms{}m", heap_mib / 2))
-        .arg(format!("-Xmx{heap_mib}m"))
-        .args([
-            "-XX:+UseG1GC",
-            "-XX:MaxGCPauseMillis=20",
-            "-XX:InitiatingHeapOccupancyPercent=35",
-        ])
-        .args([
-            "-XX:+ExplicitGCInvokesConcurrent",
-            "-Djava.awt.headless=true",
-        ])
-        .arg(format!(
-            "-Dlog4j2.configurationFile={}",
-            folder.join("log4j2.properties").display()
-        ))
-        .args(["-cp", &class_path(jars), "kafka.Kafka"])
-        .arg(folder.join("server.properties"))
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        // Ctrl-C in a terminal goes to the group: those who still use this Kafka must be able to end first.
-        .process_group(0)
-        .spawn()
-        .map_err(Error::io(format!("starting {}", java.display())))?;
-    let script = r#"kill -KILL "$1"; rm -rf -- "$2""#;
-    let folder = folder.display().to_string();
-    match Leash::new(&[
-        "sh",
-        "-c",
-        script,
-        "leash",
-        &child.id().to_string(),
-        &folder,
-    ]) {
-        Ok(leash) => Ok(Process {
-            child,
-            _leash: leash,
-            on_drop: OnDrop::Kill,
-        }),
-        Err(error) => {
-            end(&mut child);
-            Err(Error::io("starting the shell that watches over Kafka")(
-                error,
-            ))
-        }
-    }
-}
-
-fn log_tail(log_file: &Path) -> String {
-    match fs::read(log_file) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            let lines: Vec<&str> = text.lines().collect();
-            lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
-        }
-        Err(error) => format!("({}: {error})", log_file.display()),
-    }
 }

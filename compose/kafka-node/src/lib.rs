@@ -7,14 +7,18 @@
 //! What was started here is stopped when the [`Kafka`] is dropped, and also when the process that started it is
 //! killed (see [`leash`]), unless [`Kafka::leave_running`] says otherwise. Blocking calls, each bounded in time.
 
+mod acl;
+mod cluster;
 mod docker;
 mod error;
+mod guard;
 mod jars;
 mod java;
 pub mod leash;
 mod options;
 mod ports;
 mod probe;
+mod process;
 mod settings;
 mod skipped;
 mod topic;
@@ -23,14 +27,18 @@ mod wire;
 
 use std::path::Path;
 
+pub use acl::{Acl, Pattern, Resource};
+pub use cluster::Cluster;
 use docker::DockerNode;
 pub use error::Error;
+pub use guard::{Guard, GuardedListener, ListenerTls, Login, User};
 use jars::JarsNode;
 pub use java::find as find_java;
 pub use options::{Options, Way};
 pub use ports::free as free_ports;
 pub use probe::probe;
 pub use skipped::skipped;
+pub use topic::{delete_topic, grow_topic};
 
 /// The Apache Kafka release that is started, by any way.
 pub const KAFKA_VERSION: &str = "4.3.1";
@@ -120,6 +128,22 @@ impl Kafka {
     /// `host:port[,host:port...]`, as every Kafka client takes it.
     pub fn bootstrap_servers(&self) -> &str {
         &self.bootstrap_servers
+    }
+
+    /// Where the proxies of [`Options::proxies`] are to connect to, in their order.
+    pub fn proxied(&self) -> &[String] {
+        match &self.node {
+            Node::Jars(node) => node.proxied(),
+            Node::Given | Node::Docker(_) => &[],
+        }
+    }
+
+    /// The address of a listener of [`Options::guard`].
+    pub fn guarded(&self, name: &str) -> Option<&str> {
+        match &self.node {
+            Node::Jars(node) => node.guarded(name),
+            Node::Given | Node::Docker(_) => None,
+        }
     }
 
     /// Where it comes from, for messages: "given", "Docker container 1a2b..." or "jars, pid 42".

@@ -1,6 +1,9 @@
 //! What a caller may choose about its Kafka.
 
+use std::path::PathBuf;
+
 use crate::Error;
+use crate::guard::Guard;
 
 /// Which ways of starting a Kafka are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +22,16 @@ pub struct Options {
     pub bootstrap_servers: Option<String>,
     pub way: Way,
     /// The largest heap of the node's Java, MiB. 1,024 carries a few hundred 100 KB frames a second with short pauses.
+    /// From jars, 512 and less starts sooner and then is slower: for tests.
     pub heap_mib: u32,
+    /// For tests of faults, from jars only: the addresses (`host:port`) of proxies. For each one the node listens at one
+    /// more port, and tells the clients that come through it that it is at the proxy's address. A cluster of n nodes
+    /// takes them in turn: the i-th is for node i modulo n.
+    pub proxies: Vec<String>,
+    /// From jars only: a folder for the node's data instead of a temporary one. It must exist, and is left as it is.
+    pub data: Option<PathBuf>,
+    /// From jars only: listeners that ask who comes, beside the plain one.
+    pub guard: Option<Guard>,
     /// Told what takes long or falls back, one sentence each.
     pub report: fn(&str),
 }
@@ -30,6 +42,9 @@ impl Default for Options {
             bootstrap_servers: None,
             way: Way::Any,
             heap_mib: 1024,
+            proxies: Vec::new(),
+            data: None,
+            guard: None,
             report: |text| eprintln!("kafka: {text}"),
         }
     }
@@ -52,6 +67,18 @@ impl Options {
             way,
             ..Self::default()
         })
+    }
+
+    /// The first option given that a container cannot have.
+    pub(crate) fn for_jars_only(&self) -> Option<&'static str> {
+        let given = [
+            (!self.proxies.is_empty(), "a proxy"),
+            (self.data.is_some(), "a folder for the data"),
+            (self.guard.is_some(), "a guarded listener"),
+        ];
+        given
+            .into_iter()
+            .find_map(|(is_given, name)| is_given.then_some(name))
     }
 
     pub(crate) fn say(&self, text: &str) {

@@ -15,21 +15,27 @@ const ATTEMPTS: usize = 200;
 
 /// Distinct ports of 127.0.0.1 that nobody listened on a moment ago.
 pub fn free<const N: usize>() -> Result<[u16; N], Error> {
-    let mut found = Vec::with_capacity(N);
+    let ports = free_list(N)?;
+    Ok(<[u16; N]>::try_from(ports).expect("as many as were asked for"))
+}
+
+/// As [`free`].
+pub fn free_list(count: usize) -> Result<Vec<u16>, Error> {
+    let mut found = Vec::with_capacity(count);
     for attempt in 0..ATTEMPTS {
+        if found.len() == count {
+            return Ok(found);
+        }
         let random = RandomState::new().hash_one(attempt) % u64::from(RANGE.end - RANGE.start);
         let port = RANGE.start
             + u16::try_from(random).expect("smaller than the range, which is made of u16");
         if !found.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             found.push(port);
         }
-        if let Ok(ports) = <[u16; N]>::try_from(found.as_slice()) {
-            return Ok(ports);
-        }
     }
     Err(Error::Io {
         what: format!(
-            "looking for {N} free ports of 127.0.0.1 in {}..{}",
+            "looking for {count} free ports of 127.0.0.1 in {}..{}",
             RANGE.start, RANGE.end
         ),
         source: std::io::ErrorKind::AddrInUse.into(),

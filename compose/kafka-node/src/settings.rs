@@ -1,4 +1,4 @@
-//! How a single node that carries frames is set up: one list, for the jars (`server.properties`) and for the container
+//! How a node that carries frames is set up: one list, for the jars (`server.properties`) and for the container
 //! (`KAFKA_*` variables). The root's `compose.yaml` says the same for people; a test compares them.
 
 /// The largest record, bytes: 8 MiB, the same limit as the clients' and the topics'.
@@ -6,7 +6,7 @@ pub const MESSAGE_MAX_BYTES: &str = "8388608";
 
 /// A listener of a node: its name, where it listens, and where it says that it does.
 pub struct Listener {
-    pub name: &'static str,
+    pub name: String,
     pub bind: String,
     /// Controllers are not advertised.
     pub advertised: Option<String>,
@@ -14,11 +14,15 @@ pub struct Listener {
 
 pub const CONTROLLER: &str = "CONTROLLER";
 
-/// All settings of a single node, both broker and controller, whose listeners are these.
+/// The only node, or the first of several.
+pub const FIRST_NODE: usize = 1;
+
+/// All settings of a node, both broker and controller, whose listeners are these.
 pub fn node(
+    id: usize,
     listeners: &[Listener],
     inter_broker: &str,
-    controller: &str,
+    voters: &str,
 ) -> Vec<(&'static str, String)> {
     let join = |parts: Vec<String>| parts.join(",");
     let bound = listeners
@@ -40,13 +44,13 @@ pub fn node(
         .collect();
     let mut settings = vec![
         ("process.roles", "broker,controller".to_owned()),
-        ("node.id", "1".to_owned()),
+        ("node.id", id.to_string()),
         ("listeners", join(bound)),
         ("advertised.listeners", join(advertised)),
         ("listener.security.protocol.map", join(protocols)),
         ("inter.broker.listener.name", inter_broker.to_owned()),
         ("controller.listener.names", CONTROLLER.to_owned()),
-        ("controller.quorum.voters", format!("1@{controller}")),
+        ("controller.quorum.voters", voters.to_owned()),
     ];
     settings.extend(
         LIMITS
@@ -56,6 +60,17 @@ pub fn node(
     );
     settings
 }
+
+/// What several nodes have instead: each record on this many of them, acknowledged once `min.insync.replicas` have it.
+pub const COPIES: &[(&str, &str)] = &[
+    ("offsets.topic.replication.factor", "3"),
+    ("transaction.state.log.replication.factor", "3"),
+    ("transaction.state.log.min.isr", "2"),
+    ("share.coordinator.state.topic.replication.factor", "3"),
+    ("share.coordinator.state.topic.min.isr", "2"),
+    ("default.replication.factor", "3"),
+    ("min.insync.replicas", "2"),
+];
 
 const LIMITS: &[(&str, &str)] = &[
     // One node can hold one copy only; the defaults of 3 would make every transaction fail.
@@ -105,17 +120,17 @@ mod tests {
     fn controllers_are_bound_but_not_advertised() {
         let listeners = [
             Listener {
-                name: "CLIENT",
+                name: "CLIENT".into(),
                 bind: "127.0.0.1:1".into(),
                 advertised: Some("127.0.0.1:1".into()),
             },
             Listener {
-                name: CONTROLLER,
+                name: CONTROLLER.into(),
                 bind: "127.0.0.1:2".into(),
                 advertised: None,
             },
         ];
-        let settings = node(&listeners, "CLIENT", "127.0.0.1:2");
+        let settings = node(FIRST_NODE, &listeners, "CLIENT", "1@127.0.0.1:2");
         let value = |name| {
             settings
                 .iter()

@@ -1,4 +1,4 @@
-//! Makes a topic, for those who have no Kafka client at hand.
+//! Makes, changes and deletes topics, for those who have no Kafka client at hand.
 
 use std::io;
 
@@ -13,6 +13,14 @@ const CREATE_TOPICS: Api = Api {
     version: 4,
 };
 const ALREADY_EXISTS: i16 = 36;
+const DELETE_TOPICS: Api = Api {
+    key: 20,
+    version: 3,
+};
+const CREATE_PARTITIONS: Api = Api {
+    key: 37,
+    version: 1,
+};
 /// What the server may take, milliseconds; below our own limit for an answer.
 const TIMEOUT_MS: i32 = 10_000;
 
@@ -23,23 +31,49 @@ impl Kafka {
     /// # Errors
     /// [`Error::Topic`] with the server's reason.
     pub fn create_topic(&self, name: &str) -> Result<(), Error> {
-        let first = self
-            .bootstrap_servers()
-            .split(',')
-            .map(str::trim)
-            .find(|address| !address.is_empty());
-        wire::ask(
-            first.unwrap_or_default(),
-            CREATE_TOPICS,
-            &body(name),
-            wait::QUESTION_LIMIT,
-        )
+        change(self.bootstrap_servers(), name, CREATE_TOPICS, &body(name))
+    }
+}
+
+/// Deletes a topic with all that is in it.
+///
+/// # Errors
+/// [`Error::Topic`] with the server's reason, also if there is no such topic.
+pub fn delete_topic(bootstrap_servers: &str, name: &str) -> Result<(), Error> {
+    let mut body = Vec::new();
+    body.extend(1_i32.to_be_bytes());
+    put_text(&mut body, name);
+    body.extend(TIMEOUT_MS.to_be_bytes());
+    change(bootstrap_servers, name, DELETE_TOPICS, &body)
+}
+
+/// Raises a topic's number of partitions.
+///
+/// # Errors
+/// [`Error::Topic`] with the server's reason, also if it has as many or more.
+pub fn grow_topic(bootstrap_servers: &str, name: &str, partitions: i32) -> Result<(), Error> {
+    let mut body = Vec::new();
+    body.extend(1_i32.to_be_bytes());
+    put_text(&mut body, name);
+    body.extend(partitions.to_be_bytes());
+    body.extend((-1_i32).to_be_bytes()); // anywhere
+    body.extend(TIMEOUT_MS.to_be_bytes());
+    body.push(0); // not just a check
+    change(bootstrap_servers, name, CREATE_PARTITIONS, &body)
+}
+
+/// Asks the first server of the list.
+fn change(bootstrap_servers: &str, name: &str, api: Api, body: &[u8]) -> Result<(), Error> {
+    let first = bootstrap_servers
+        .split(',')
+        .map(str::trim)
+        .find(|address| !address.is_empty());
+    wire::ask(first.unwrap_or_default(), api, body, wait::QUESTION_LIMIT)
         .and_then(|answer| check(&answer))
         .map_err(|source| Error::Topic {
             name: name.to_owned(),
             source,
         })
-    }
 }
 
 /// One topic: its name, partitions, copies, where they lie (anywhere), settings. Then the time limit, and "do it".

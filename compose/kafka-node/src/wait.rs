@@ -13,8 +13,8 @@ use crate::Error;
 
 /// A Kafka that is said to run should answer; a little patience for one that somebody has just started.
 pub const GIVEN_LIMIT: Duration = Duration::from_secs(10);
-/// A node answers after 3 to 5 s; ten times that for a machine that is busy compiling.
-pub const START_LIMIT: Duration = Duration::from_secs(60);
+/// A node answers after 3 to 5 s, on a machine that is busy compiling after a minute and more.
+pub const START_LIMIT: Duration = Duration::from_secs(180);
 /// One step of one probe. Long enough for a node in a garbage collection, short enough to ask again often.
 pub const PROBE_STEP_LIMIT: Duration = Duration::from_secs(2);
 /// Commands that only ask (`docker info`, `java -version`): an engine that hangs must not hang us.

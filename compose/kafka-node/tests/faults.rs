@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kafka_node::{Error, Kafka, Options, Way, probe, skipped};
+use kafka_node::{Cluster, Error, Kafka, Options, Way, delete_topic, grow_topic, probe, skipped};
 
 const STEP: Duration = Duration::from_millis(300);
 
@@ -76,9 +76,13 @@ fn a_given_kafka_is_found_and_used_but_never_harmed() {
     kafka.create_topic("frames").unwrap();
     let refusal = kafka.create_topic("not a name").unwrap_err().to_string();
     assert!(
-        refusal.starts_with("making the topic not a name: error code 17: "),
+        refusal.starts_with("the topic not a name: error code 17: "),
         "{refusal}"
     );
+    grow_topic(kafka.bootstrap_servers(), "frames", 3).unwrap();
+    assert!(grow_topic(kafka.bootstrap_servers(), "frames", 3).is_err());
+    delete_topic(kafka.bootstrap_servers(), "frames").unwrap();
+    assert!(delete_topic(kafka.bootstrap_servers(), "frames").is_err());
     let bootstrap_servers = format!("127.0.0.1:1, {}", kafka.bootstrap_servers());
     let options = Options {
         bootstrap_servers: Some(bootstrap_servers),
@@ -89,6 +93,32 @@ fn a_given_kafka_is_found_and_used_but_never_harmed() {
     assert!(matches!(given.restart(), Err(Error::NotOurs { .. })));
     drop(given);
     probe(kafka.bootstrap_servers(), Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_cluster_loses_a_node_and_goes_on() {
+    let Some(_jars_are_fetched) = start(Way::Jars) else {
+        return;
+    };
+    let options = Options {
+        heap_mib: 512,
+        proxies: vec!["127.0.0.1:1".to_owned(); Cluster::NODES],
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start(&options).unwrap();
+    let servers = cluster.bootstrap_servers().to_owned();
+    let addresses: Vec<&str> = servers.split(',').collect();
+    assert_eq!((addresses.len(), cluster.proxied().len()), (3, 3));
+    for address in cluster.proxied() {
+        probe(address, STEP).unwrap();
+    }
+    cluster.kill(0);
+    assert!(probe(addresses[0], STEP).is_err(), "killed, yet it answers");
+    // A majority serves requests, this one for the answer that there is no such topic.
+    let refusal = delete_topic(addresses[1], "none").unwrap_err().to_string();
+    assert!(refusal.contains("error code 3"), "{refusal}");
+    cluster.restart(0).unwrap();
+    probe(addresses[0], Duration::from_secs(10)).unwrap();
 }
 
 /// Set in the process that is killed: this test runs itself again as that process.
