@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use kafka_node::{Kafka, Options};
 
 use crate::check;
+use crate::fuzz;
+use crate::prove;
 use crate::setup;
 use crate::steps::step;
 use crate::test_report::Report;
@@ -31,6 +33,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }),
         Err(error) => findings.failed.push(format!("tests: {error:#}")),
     }
+    findings.check("fuzzing", || fuzz::run_short().map(|()| None));
+    prove::run_smoke(&mut findings);
     let code = if findings.failed.is_empty() {
         ExitCode::SUCCESS
     } else {
