@@ -2,6 +2,7 @@
 
 use crate::range::{Begin, Rate, Until};
 use crate::sinks::SinkSpec;
+use crate::track::ContentMode;
 use pipeline::kafka::KafkaArgs;
 use pipeline::service::TelemetryArgs;
 use std::time::Duration;
@@ -11,6 +12,7 @@ Examples:
   consumer --topic cam0 --sink window                            watch live, disturbing nobody
   consumer --topic cam0.faces --until end --sink video:out.mp4   what is there so far, with results drawn
   consumer --topic cam0.faces --group archive --sink jpeg:out --sink jsonl:out.jsonl
+  consumer --topic cam0.people --group track1 --track --output cam0.tracks
 
 Sinks (--sink, repeatable; every sink sees every record in the same order):
   window      the pictures with their results; q or Esc quits (needs a display)
@@ -88,6 +90,26 @@ pub struct Args {
     /// How long records wait for an earlier one, at most, once everything that is in the partitions has been read
     #[arg(long, default_value = "2s", value_name = "TIME", requires = "reorder", value_parser = humantime::parse_duration)]
     pub reorder_time: Duration,
+
+    /// Follow the objects in the frames' results: each gets a track id that is its own within the source and epoch, and
+    /// every sink sees it. With --group the tracks survive: killed at any instant and started again, the consumer gives
+    /// the same ids as if it had never died. Not with --reorder: a tracked source lies in one partition
+    #[arg(long, conflicts_with = "reorder", help_heading = "Tracking")]
+    pub track: bool,
+
+    /// Write the tracked frames to this topic too, exactly once; made if it does not exist
+    #[arg(long, value_name = "TOPIC", requires_all = ["track", "group"], help_heading = "Tracking")]
+    pub output: Option<String>,
+
+    /// What the frames in --output hold of their pictures
+    #[arg(
+        long,
+        value_enum,
+        default_value = "reference",
+        requires = "output",
+        help_heading = "Tracking"
+    )]
+    pub content: ContentMode,
 
     /// Check the frame id that producer --pattern draws into each picture; exit with 1 if one does not fit
     #[arg(long)]

@@ -4,49 +4,110 @@
 
 use crate::crew::Crew;
 use crate::progress::Progress;
-use pipeline::kafka::{FeedControl, KafkaFault, TopicPartition};
+use crate::track::batch::Part;
+use crate::track::{LedgerFault, Transactions, Writing};
+use pipeline::kafka::{FeedControl, GroupStamp, KafkaFault, TopicPartition};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// After a crash, at most this much is done again. More often would cost more disk flushes than it saves work.
 const EVERY: Duration = Duration::from_millis(200);
+/// Others wait for what transactions write.
+const EVERY_TRANSACTION: Duration = Duration::from_millis(50);
 const EVERY_RECORDS: usize = 256;
 
 type Outcome = Result<(), KafkaFault>;
 
+/// What a round ends with.
+#[derive(Debug)]
+pub enum Commits {
+    /// Without a group: the sinks' safety is all there is.
+    Nothing,
+    /// The group's offsets.
+    Offsets(FeedControl),
+    /// The group's offsets, together with records.
+    Transactions(Box<Transactions>),
+}
+
+/// A commit under way.
+#[derive(Debug)]
+enum Commit {
+    Offsets(JoinHandle<Outcome>),
+    Transaction(Writing),
+}
+
 /// The rounds of one consumer.
 #[derive(Debug)]
 pub struct Checkpoints {
-    /// None without a group: the sinks' safety is all there is.
-    group: Option<FeedControl>,
+    commits: Commits,
     records: usize,
     last: Instant,
     /// To be committed when the sinks are safe.
     offsets: Vec<(TopicPartition, i64)>,
-    commit: Option<JoinHandle<Outcome>>,
+    /// Who this member was when they were known.
+    stamp: Option<GroupStamp>,
+    commit: Option<Commit>,
     /// Of the last commit that ended, until somebody asks.
     outcome: Outcome,
     /// The last commit failed: its records are not committed, although they are safe.
     has_failed: bool,
+    /// No later commit can succeed.
+    dead: Option<String>,
 }
 
 impl Checkpoints {
-    /// With a group, offsets are committed through its feed.
-    pub fn new(group: Option<FeedControl>) -> Self {
+    /// Nothing was given to the sinks yet.
+    pub fn new(commits: Commits) -> Self {
         Self {
-            group,
+            commits,
             records: 0,
             last: Instant::now(),
             offsets: Vec::new(),
+            stamp: None,
             commit: None,
             outcome: Ok(()),
             has_failed: false,
+            dead: None,
         }
     }
 
     /// A record was given to the sinks.
     pub fn count(&mut self) {
         self.records += 1;
+    }
+
+    /// Records that are to be written with the offset of the one that was given to the sinks.
+    pub fn push(&mut self, lane: u64, part: Part) {
+        if let Commits::Transactions(transactions) = &mut self.commits {
+            transactions.push(lane, part);
+        }
+    }
+
+    /// A partition is assigned.
+    pub fn open_lane(&mut self, lane: u64) {
+        if let Commits::Transactions(transactions) = &mut self.commits {
+            transactions.open_lane(lane);
+        }
+    }
+
+    /// Partitions are another's now: nothing of them is written any more.
+    pub fn drop_lanes(&mut self, lanes: &[u64]) {
+        match &mut self.commits {
+            Commits::Transactions(transactions) => transactions.drop_lanes(lanes),
+            Commits::Offsets(_) if !self.offsets.is_empty() => {
+                self.offsets.clear();
+                self.has_failed = true; // what is still ours is committed with the next round
+            }
+            Commits::Nothing | Commits::Offsets(_) => {}
+        }
+    }
+
+    /// False if no record may be given to the sinks before a round has ended.
+    pub fn has_room(&self) -> bool {
+        match &self.commits {
+            Commits::Transactions(transactions) => transactions.has_room(),
+            Commits::Nothing | Commits::Offsets(_) => true,
+        }
     }
 
     /// True if sinks have records that no checkpoint covers, or that are not committed.
@@ -57,14 +118,21 @@ impl Checkpoints {
     /// True if it is time for a round and none is under way.
     pub fn is_due(&self, crew: &Crew) -> bool {
         let is_many = self.records >= EVERY_RECORDS;
-        let is_late = || self.last.elapsed() >= EVERY;
+        let is_late = || self.last.elapsed() >= self.every();
         self.is_idle(crew) && self.has_unsafe_records() && (is_many || is_late())
     }
 
     /// When [`Checkpoints::is_due`] becomes true by time alone.
     pub fn next_due(&self, crew: &Crew) -> Option<Instant> {
         let waits = self.is_idle(crew) && self.has_unsafe_records();
-        waits.then(|| self.last + EVERY)
+        waits.then(|| self.last + self.every())
+    }
+
+    fn every(&self) -> Duration {
+        match &self.commits {
+            Commits::Transactions(_) => EVERY_TRANSACTION,
+            Commits::Nothing | Commits::Offsets(_) => EVERY,
+        }
     }
 
     fn is_idle(&self, crew: &Crew) -> bool {
@@ -77,37 +145,70 @@ impl Checkpoints {
         self.last = Instant::now();
         self.outcome = Ok(());
         self.has_failed = false;
-        let lanes = progress.lanes.iter();
-        self.offsets = lanes.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
+        match &mut self.commits {
+            Commits::Nothing => {}
+            Commits::Offsets(control) => {
+                // Of now, when these partitions are ours: if they are lost before the commit, it is refused.
+                self.stamp = control.group_stamp();
+                let lanes = progress.lanes.iter();
+                self.offsets = lanes.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
+            }
+            Commits::Transactions(transactions) => transactions.cover(),
+        }
     }
 
-    /// Commits the round's offsets, once, if all sinks are safe.
+    /// Commits what the round covers, once, if all sinks are safe.
     pub fn commit_if_safe(&mut self, crew: &Crew) {
-        if !crew.is_safe() || self.commit.is_some() || self.offsets.is_empty() {
+        if !crew.is_safe() || self.commit.is_some() {
             return;
         }
-        let offsets = std::mem::take(&mut self.offsets);
-        if let Some(control) = self.group.clone() {
-            self.commit = Some(tokio::task::spawn_blocking(move || {
-                control.commit(&offsets)
-            }));
-        }
+        self.commit = match &mut self.commits {
+            Commits::Offsets(control) if !self.offsets.is_empty() => {
+                let (control, offsets) = (control.clone(), std::mem::take(&mut self.offsets));
+                let stamp = self.stamp.take();
+                let commit =
+                    tokio::task::spawn_blocking(move || control.commit(&offsets, stamp.as_ref()));
+                Some(Commit::Offsets(commit))
+            }
+            Commits::Transactions(transactions) => transactions.write().map(Commit::Transaction),
+            Commits::Nothing | Commits::Offsets(_) => None,
+        };
     }
 
     /// Waits for the commit that is under way; for ever if there is none. Cancel-safe.
     pub async fn committed(&mut self) {
-        let Some(commit) = &mut self.commit else {
-            return std::future::pending().await;
+        let outcome = match &mut self.commit {
+            None => return std::future::pending().await,
+            Some(Commit::Offsets(commit)) => commit.await.unwrap_or_else(|cause| {
+                Err(KafkaFault::Failed(format!("committing offsets: {cause}")))
+            }),
+            Some(Commit::Transaction(writing)) => match writing.await {
+                Ok(written) => self.take_written(written),
+                Err(cause) => {
+                    self.dead = Some(format!("the writer of transactions panicked: {cause}"));
+                    Ok(())
+                }
+            },
         };
-        let outcome = commit.await;
         self.commit = None;
-        self.outcome = outcome.unwrap_or_else(|cause| {
-            let what = format!("committing offsets: {cause}");
-            Err(KafkaFault::Failed(what))
-        });
+        self.outcome = outcome;
         if let Err(fault) = &self.outcome {
             self.has_failed = true;
             tracing::warn!(%fault, "progress is not committed; trying again with the next records");
+        }
+    }
+
+    fn take_written(&mut self, written: crate::track::Written) -> Outcome {
+        let Commits::Transactions(transactions) = &mut self.commits else {
+            return Ok(()); // only transactions are written
+        };
+        match transactions.written(written) {
+            Ok(()) => Ok(()),
+            Err(LedgerFault::NotNow(fault)) => Err(fault),
+            Err(LedgerFault::Fatal(why)) => {
+                self.dead = Some(why);
+                Ok(())
+            }
         }
     }
 
@@ -121,5 +222,10 @@ impl Checkpoints {
     /// How the last commit ended.
     pub fn outcome(&mut self) -> Outcome {
         std::mem::replace(&mut self.outcome, Ok(()))
+    }
+
+    /// Why no later commit can succeed, if that is so.
+    pub fn dead(&self) -> Option<&str> {
+        self.dead.as_deref()
     }
 }

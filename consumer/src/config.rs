@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::range::{Begin, Rate, Until};
 use crate::reorder::ReorderBounds;
 use crate::sinks::{Existing, SinkOptions, SinkSpec, Stills};
+use crate::track::{ContentMode, topics::is_topic_part};
 use pipeline::kafka::{GroupMember, KafkaConfig, Membership, Position};
 use pipeline::service::ConfigError;
 use regex_lite::Regex;
@@ -30,12 +31,23 @@ pub struct Config {
     pub rate: Rate,
     /// None: records are shown in the order in which they are read.
     pub reorder: Option<ReorderBounds>,
+    /// None: frames stay as they are.
+    pub track: Option<TrackSettings>,
     /// At least one.
     pub sinks: Vec<SinkSpec>,
     /// What the sinks have in common.
     pub sink_options: SinkOptions,
     /// Whether pictures are checked against their frame ids.
     pub verify: PictureCheck,
+}
+
+/// How objects are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackSettings {
+    /// The topic that tracked frames are written to. None: only the sinks see them.
+    pub output: Option<String>,
+    /// What its records hold of the pictures.
+    pub content: ContentMode,
 }
 
 /// Whether the code drawn into each picture is compared with its frame's id.
@@ -53,6 +65,7 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, anyhow::Error> {
         check_topics(&args.topics)?;
         check_sinks(&args.sinks)?;
+        let track = track_settings(&args)?;
         let until = args.until.unwrap_or(Until::Stopped);
         let begin = match (args.from, &args.group) {
             (Some(Begin::Committed), None) => {
@@ -98,6 +111,7 @@ impl TryFrom<Args> for Config {
                 records: args.reorder_window as usize,
                 wait: args.reorder_time,
             }),
+            track,
             sinks: args.sinks,
             verify: if args.verify_picture {
                 PictureCheck::On
@@ -106,6 +120,34 @@ impl TryFrom<Args> for Config {
             },
         })
     }
+}
+
+fn track_settings(args: &Args) -> Result<Option<TrackSettings>, ConfigError> {
+    if !args.track {
+        return Ok(None);
+    }
+    if let Some(group) = args.group.as_ref().filter(|group| !is_topic_part(group)) {
+        return Err(ConfigError(format!(
+            "--group {group}: with --track the group's name becomes a part of the name of a topic, so it takes letters, \
+             digits, and . _ - only"
+        )));
+    }
+    let names_output = |topic: &&String| {
+        let output = args.output.as_deref().unwrap_or_default();
+        match topic.starts_with('^') {
+            false => topic.as_str() == output,
+            true => !output.is_empty() && Regex::new(topic).is_ok_and(|it| it.is_match(output)),
+        }
+    };
+    if let Some(topic) = args.topics.iter().find(names_output) {
+        return Err(ConfigError(format!(
+            "--topic {topic} reads what --output writes: frames would go round for ever. Give --output another name"
+        )));
+    }
+    Ok(Some(TrackSettings {
+        output: args.output.clone(),
+        content: args.content,
+    }))
 }
 
 fn check_topics(topics: &[String]) -> Result<(), ConfigError> {
@@ -172,6 +214,12 @@ mod tests {
             "--topic a --sink paper",
             "--topic a --reorder-window 3",
             "--topic a --fps 0",
+            "--topic a --output b",
+            "--topic a --track --output b",
+            "--topic a --group g --track --output a",
+            "--topic ^a --group g --track --output ab",
+            "--topic a --group g/h --track",
+            "--topic a --group g --track --reorder",
             "--topic a --bootstrap-servers nowhere",
         ] {
             assert!(config(line).is_err(), "{line:?} was accepted");

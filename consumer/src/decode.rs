@@ -1,12 +1,17 @@
 //! Encoded pictures to OpenCV's and back.
 
 use bytes::Bytes;
+use imagesize::ImageType;
 use opencv::core::{self, Mat, MatTraitConst, Vector, VectorToVec};
 use opencv::{imgcodecs, imgproc};
+use pipeline::check_whole;
 use pipeline::v1::{Codec, Frame, PixelFormat};
 
 /// Larger pictures are not decoded: a few hundred bytes of header could otherwise ask for gigabytes. Twelve times 4K.
 const MAX_PIXELS: usize = 100_000_000;
+
+/// Longer sides fit into no JPEG, and every picture may have to be written as one.
+const MAX_SIDE: i32 = 65_500;
 
 /// JPEG quality of pictures that we encode: no visible loss on top of the original's.
 const QUALITY: i32 = 90;
@@ -28,16 +33,27 @@ pub fn decode(frame: &Frame, content: &Bytes) -> Result<Mat, Undecodable> {
     if picture.empty() {
         return Err(Undecodable("truncated or damaged".to_owned()));
     }
+    let (width, height) = (picture.cols(), picture.rows());
+    if width.max(height) > MAX_SIDE {
+        return Err(Undecodable(format!("{width}x{height} pixels")));
+    }
     Ok(picture)
 }
 
 fn compressed(content: &Bytes) -> Result<Mat, Undecodable> {
-    let size = imagesize::blob_size(content)
-        .map_err(|cause| Undecodable(format!("its header cannot be read ({cause})")))?;
+    let unreadable = |cause| Undecodable(format!("its header cannot be read ({cause})"));
+    let kind = imagesize::image_type(content).map_err(unreadable)?;
+    let size = imagesize::blob_size(content).map_err(unreadable)?;
     if size.width.saturating_mul(size.height) > MAX_PIXELS {
         let (width, height) = (size.width, size.height);
         return Err(Undecodable(format!("{width}x{height} pixels")));
     }
+    // What it is, not what the frame says: decoders go by the first bytes.
+    let codec = match kind {
+        ImageType::Jpeg => Codec::Jpeg,
+        _ => Codec::Png,
+    };
+    check_whole(codec, content).map_err(|cause| Undecodable(cause.to_string()))?;
     Mat::from_slice(content)
         .and_then(|bytes| imgcodecs::imdecode(&bytes, imgcodecs::IMREAD_COLOR))
         .map_err(|cause| Undecodable(cause.message))
@@ -119,6 +135,35 @@ mod tests {
             };
             assert_eq!(first.0, expected, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_picture_too_long_for_a_jpeg_is_refused_rather_than_failing_the_sink() {
+        let content = Bytes::from(vec![7; 65_501]);
+        let frame = Frame {
+            codec: Codec::Raw.into(),
+            pixel_format: PixelFormat::Gray8.into(),
+            width: 65_501,
+            height: 1,
+            ..Frame::default()
+        };
+        let Undecodable(why) = decode(&frame, &content).expect_err("too long");
+        assert_eq!(why, "65501x1 pixels");
+    }
+
+    #[test]
+    fn a_picture_that_is_cut_off_is_refused_rather_than_shown_grey() {
+        let whole =
+            to_jpeg(&Mat::new_rows_cols_with_default(16, 16, core::CV_8UC3, 9.into()).unwrap());
+        let whole = whole.unwrap();
+        let frame = Frame {
+            codec: Codec::Jpeg.into(),
+            ..Frame::default()
+        };
+        assert!(decode(&frame, &whole).is_ok());
+        let cut = whole.slice(..whole.len() - 4);
+        let Undecodable(why) = decode(&frame, &cut).expect_err("cut off");
+        assert!(why.contains("cut off"), "{why}");
     }
 
     #[test]

@@ -5,9 +5,11 @@ use crate::order::Verdict;
 use crate::pace::Captured;
 use crate::picture::Pictures;
 use crate::span::Span;
+use crate::trails::Trail;
 use pipeline::envelope::Kind;
 use pipeline::kafka::{FeedControl, Incoming, TopicPartition};
-use pipeline::v1::Frame;
+use pipeline::trace::TraceContext;
+use pipeline::v1::{Frame, FrameId};
 use pipeline::{resolve::Resolver, wire};
 use std::fmt;
 use std::sync::Arc;
@@ -27,13 +29,39 @@ pub struct Delivery {
     pub content: Content,
     /// The part of its source that it accounts for.
     pub span: Option<Span>,
+    /// What the record said beside it.
+    pub origin: Origin,
     /// What is wrong with its place in its source.
     pub verdict: Verdict,
+    /// Where the tracked objects in it came from, if a sink looks at pictures.
+    pub(crate) trails: Vec<Trail>,
     /// What it looks like, worked out when the first sink asks.
     pub(crate) pictures: Pictures,
     /// The assignment under which it was taken.
     pub(crate) lane: u64,
     _room: Room,
+}
+
+/// What a record says around its message.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The record's time, milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// W3C trace context, as it was written.
+    pub trace: Option<String>,
+    /// The frame that the record's headers name.
+    pub named: Option<FrameId>,
+}
+
+impl Origin {
+    /// Of a record.
+    pub fn of(record: &Incoming) -> Self {
+        Self {
+            timestamp_ms: record.timestamp_ms,
+            trace: record.header(TraceContext::HEADER).map(str::to_owned),
+            named: wire::id_of(record),
+        }
+    }
 }
 
 /// What a record holds.
@@ -43,6 +71,16 @@ pub enum Content {
     Message(Box<Kind>),
     /// No message; why not.
     Undecodable(String),
+}
+
+impl Content {
+    /// Of a record.
+    pub fn of(record: &Incoming) -> Self {
+        match wire::from_record(record) {
+            Ok(message) => Self::Message(Box::new(message)),
+            Err(cause) => Self::Undecodable(cause.to_string()),
+        }
+    }
 }
 
 /// The record's share of the feed's bounds; given back when dropped.
@@ -73,10 +111,8 @@ impl Delivery {
             bytes: record.memory_bytes(),
         };
         let payload_bytes = record.payload.len();
-        let content = match wire::from_record(&record) {
-            Ok(message) => Content::Message(Box::new(message)),
-            Err(cause) => Content::Undecodable(cause.to_string()),
-        };
+        let content = Content::of(&record);
+        let origin = Origin::of(&record);
         let span = match &content {
             Content::Message(message) => Span::of(message),
             Content::Undecodable(_) => None,
@@ -88,10 +124,44 @@ impl Delivery {
             payload_bytes,
             content,
             span,
+            origin,
             verdict: Verdict::default(),
+            trails: Vec::new(),
             pictures: Pictures::default(),
             lane,
             _room: room,
+        }
+    }
+
+    /// What stands for records that nobody can read any more. It takes a record's room, of no bytes.
+    pub fn made_up(
+        message: Kind,
+        tp: TopicPartition,
+        offset: i64,
+        lane: u64,
+        control: &FeedControl,
+    ) -> Self {
+        let received_unix_ns = wire::now_unix_ns();
+        Self {
+            tp,
+            offset,
+            received_unix_ns,
+            payload_bytes: 0,
+            span: Span::of(&message),
+            content: Content::Message(Box::new(message)),
+            origin: Origin {
+                timestamp_ms: received_unix_ns / 1_000_000,
+                ..Origin::default()
+            },
+            verdict: Verdict::default(),
+            trails: Vec::new(),
+            pictures: Pictures::default(),
+            lane,
+            _room: Room {
+                control: control.clone(),
+                lane,
+                bytes: 0,
+            },
         }
     }
 

@@ -1,15 +1,20 @@
 //! The one task that owns everything between Kafka and the sinks.
 //!
 //! ```text
-//! feed -> (reorder window) -> order check -> (pacer) -> sinks
-//!   ^                                                     |
-//!   +------ commit <- checkpoint safe with all sinks <----+
+//! feed -> (reorder window) -> order check -> (pacer) -> (tracking) -> sinks
+//!   ^                                                                  |
+//!   +------------- commit <- checkpoint safe with all sinks <----------+
 //! ```
 //! Select an event, apply it, give out what is ready. Only giving out waits (for the slowest sink's queue).
 
-use crate::checkpoints::Checkpoints;
+mod error;
+mod settle;
+
+pub use error::FlowError;
+
+use crate::checkpoints::{Checkpoints, Commits};
 use crate::config::{Config, PictureCheck};
-use crate::crew::{Crew, CrewError};
+use crate::crew::Crew;
 use crate::delivery::Delivery;
 use crate::lanes::{Finish, Lane};
 use crate::picture::PictureVerdict;
@@ -17,34 +22,15 @@ use crate::progress::Progress;
 use crate::reorder::ReadingState;
 use crate::sequencer::Sequencer;
 use crate::status::Status;
-use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming, KafkaFault};
+use crate::track::{self, TrackError, Tracking};
+use crate::trails::Trails;
+use error::COMMIT_GRACE;
+use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming};
 use pipeline::{resolve::Resolver, wire};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// Why the flow stops before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum FlowError {
-    /// Reading or committing.
-    #[error(transparent)]
-    Kafka(#[from] KafkaFault),
-    /// Kafka did not answer when the last progress was to be committed.
-    #[error(
-        "Kafka did not answer within {COMMIT_GRACE:?}: the last progress of the group is not committed. Sinks that write \
-         files have kept theirs: the same command goes on behind it"
-    )]
-    NoCommit,
-    /// A sink.
-    #[error(transparent)]
-    Sinks(#[from] CrewError),
-}
-
-/// How long a commit may take before partitions are given back or the consumer ends without it. A node that restarts
-/// answers within it.
-const COMMIT_GRACE: Duration = Duration::from_secs(15);
 
 /// Everything between Kafka and the sinks.
 pub struct Flow {
@@ -56,11 +42,30 @@ pub struct Flow {
     /// What the sinks have of partitions that are not assigned now; at the start, what they had before.
     done: Progress,
     sequencer: Sequencer,
+    /// None if frames stay as they are.
+    tracking: Option<Tracking>,
     finish: Finish,
     /// None if no sink looks at pictures.
     pictures: Option<(Arc<Resolver>, PictureCheck)>,
+    trails: Trails,
     status: Status,
     stage: Stage,
+}
+
+/// What a flow is made of.
+pub struct Parts {
+    /// The sinks.
+    pub crew: Crew,
+    /// When enough was read.
+    pub finish: Finish,
+    /// What the sinks have already.
+    pub done: Progress,
+    /// None if no sink looks at pictures.
+    pub pictures: Option<(Arc<Resolver>, PictureCheck)>,
+    /// None if frames stay as they are.
+    pub tracking: Option<Tracking>,
+    /// What is committed when the sinks are safe.
+    pub commits: Commits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,31 +82,34 @@ enum Event {
     FeedEnded,
     Sinks,
     Committed,
+    Restored,
     Time,
     Shutdown,
 }
 
 impl Flow {
     /// Ready to run.
-    pub fn new(
-        config: &Config,
-        control: FeedControl,
-        crew: Crew,
-        finish: Finish,
-        done: Progress,
-        pictures: Option<(Arc<Resolver>, PictureCheck)>,
-    ) -> Self {
-        let checkpoints = Checkpoints::new(config.group.as_ref().map(|_| control.clone()));
+    pub fn new(config: &Config, control: FeedControl, parts: Parts) -> Self {
+        let Parts {
+            crew,
+            finish,
+            done,
+            pictures,
+            tracking,
+            commits,
+        } = parts;
         Self {
             sequencer: Sequencer::new(config.reorder, config.rate, &done.reorder),
             status: Status::new(control.clone()),
             control,
             crew,
-            checkpoints,
+            checkpoints: Checkpoints::new(commits),
             lanes: BTreeMap::new(),
             done,
+            tracking,
             finish,
             pictures,
+            trails: Trails::default(),
             stage: Stage::Reading,
         }
     }
@@ -128,6 +136,9 @@ impl Flow {
     ) -> Result<(), FlowError> {
         let mut last_try = None;
         loop {
+            if let Some(why) = self.checkpoints.dead() {
+                return Err(FlowError::NoLedger(why.to_owned()));
+            }
             self.give_ready().await?;
             self.advance_stage();
             if self.is_over() {
@@ -161,6 +172,7 @@ impl Flow {
             () = shutdown.cancelled() => Ok(Event::Shutdown),
             changed = self.crew.changed() => Ok(changed.map(|()| Event::Sinks)?),
             () = self.checkpoints.committed() => Ok(Event::Committed),
+            restored = restored(&mut self.tracking) => Ok(restored.map(|()| Event::Restored)?),
             () = tokio::time::sleep_until(wake.into()) => Ok(Event::Time),
             event = feed.next() => Ok(event.map_or(Event::FeedEnded, Event::Feed)),
         }
@@ -183,6 +195,10 @@ impl Flow {
         match event {
             Event::Feed(FeedEvent::Assigned(lane)) => {
                 tracing::info!(partition = %lane.tp, offset = lane.start, "reading");
+                self.checkpoints.open_lane(lane.id);
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.begin(lane.id, &lane.tp, lane.start);
+                }
                 self.lanes.insert(lane.id, Lane::new(lane.tp, lane.start));
             }
             Event::Feed(FeedEvent::Record { lane, record }) => self.take(lane, record),
@@ -191,17 +207,7 @@ impl Flow {
                     self.finish.reached_end(lane, Instant::now());
                 }
             }
-            Event::Feed(FeedEvent::Expired { lane, from, to }) => {
-                self.control.release(lane, 1, 0); // it took a record's room
-                let partition = self.lanes.get(&lane).map(|lane| lane.tp.to_string());
-                tracing::error!(
-                    partition,
-                    from,
-                    to,
-                    "retention removed records before they were read: keep them longer \
-                    (topic setting retention.ms), or read faster"
-                );
-            }
+            Event::Feed(FeedEvent::Expired { lane, from, to }) => self.miss(lane, from, to),
             Event::Feed(FeedEvent::Revoked { lanes, lost, done }) => {
                 self.revoke(&lanes, lost).await?;
                 let _ = done.send(()); // the feed does not wait any longer if it is closing
@@ -214,7 +220,7 @@ impl Flow {
                 }
                 self.checkpoints.commit_if_safe(&self.crew);
             }
-            Event::Committed => {}
+            Event::Committed | Event::Restored => {}
             Event::Time => {
                 self.status.refresh_lag().await;
                 self.on_time(Instant::now());
@@ -234,12 +240,16 @@ impl Flow {
             return;
         }
         lane.take(offset);
-        if self.done.is_done(&lane.tp, offset) {
+        // Tracks follow from every record; the sinks are spared what they have when it is given.
+        if self.tracking.is_none() && self.done.is_done(&lane.tp, offset) {
             lane.hand_over(offset);
             self.control.release(lane_id, 1, record.memory_bytes());
             return;
         }
-        let delivery = Delivery::new(record, lane_id, &self.control);
+        self.insert(Delivery::new(record, lane_id, &self.control));
+    }
+
+    fn insert(&mut self, delivery: Delivery) {
         self.status.received(&delivery);
         let now = Instant::now();
         self.sequencer
@@ -247,10 +257,52 @@ impl Flow {
         self.sequencer.insert(delivery, now);
     }
 
+    /// Records are gone before they were read. Whoever tracks has to know in their order.
+    fn miss(&mut self, lane_id: u64, from: i64, to: i64) {
+        let lane = self.lanes.get_mut(&lane_id);
+        let partition = lane.as_ref().map(|lane| lane.tp.to_string());
+        tracing::error!(
+            partition,
+            from,
+            to,
+            "retention removed records before they were read: keep them longer (topic setting retention.ms), or read \
+             faster"
+        );
+        match lane {
+            Some(lane) if self.tracking.is_some() && self.stage == Stage::Reading => {
+                lane.take(to - 1);
+                let missing = track::expired(&lane.tp, from, to);
+                let tp = lane.tp.clone();
+                let delivery = Delivery::made_up(missing, tp, to - 1, lane_id, &self.control);
+                self.insert(delivery);
+            }
+            _ => self.control.release(lane_id, 1, 0), // it took a record's room
+        }
+    }
+
+    /// The next record to give out, if the tracks before it are known and there is room for what it becomes.
+    fn next_ready(&mut self) -> Option<Delivery> {
+        if !self.checkpoints.has_room() {
+            return None;
+        }
+        let Some(tracking) = &mut self.tracking else {
+            return self.sequencer.pop(Instant::now());
+        };
+        if let Some(delivery) = tracking.next_resumed() {
+            return Some(delivery);
+        }
+        loop {
+            let delivery = self.sequencer.pop(Instant::now())?;
+            if let Some(delivery) = tracking.admit(delivery) {
+                return Some(delivery);
+            }
+        }
+    }
+
     async fn give_ready(&mut self) -> Result<(), FlowError> {
         // What is not given stays with the sequencer, whose positions are part of the next checkpoint.
         while self.stage != Stage::Stopped && !self.finish.is_count_reached() {
-            let Some(delivery) = self.sequencer.pop(Instant::now()) else {
+            let Some(delivery) = self.next_ready() else {
                 return Ok(());
             };
             self.give(delivery).await?;
@@ -268,7 +320,18 @@ impl Flow {
         lane.hand_over(delivery.offset);
         self.finish.count();
         self.checkpoints.count();
+        if let Some(tracking) = &mut self.tracking {
+            if let Some(part) = tracking.track(&mut delivery)? {
+                self.checkpoints.push(delivery.lane, part);
+            }
+            if self.done.is_done(&delivery.tp, delivery.offset) {
+                return Ok(());
+            }
+        }
         if let Some((resolver, check)) = &self.pictures {
+            if let Some(frame) = delivery.frame() {
+                delivery.trails = self.trails.follow(frame);
+            }
             delivery.prepare_pictures(resolver, *check);
         }
         self.status
@@ -304,65 +367,20 @@ impl Flow {
     fn is_over(&self) -> bool {
         match self.stage {
             Stage::Reading => false,
-            Stage::Draining => self.sequencer.is_empty() || self.finish.is_count_reached(),
+            Stage::Draining => {
+                let waits = self.tracking.as_ref().is_some_and(|all| !all.is_empty());
+                (self.sequencer.is_empty() && !waits) || self.finish.is_count_reached()
+            }
             Stage::Stopped => true,
         }
     }
+}
 
-    /// Partitions go to another member: what the sinks have is committed, what they do not have yet is dropped.
-    async fn revoke(&mut self, ids: &[u64], lost: bool) -> Result<(), FlowError> {
-        self.sequencer
-            .retain(|delivery| !ids.contains(&delivery.lane));
-        if !lost {
-            match self.settle().await {
-                // The group moves on; its next member shows again what could not be committed.
-                Err(fault @ (FlowError::Kafka(_) | FlowError::NoCommit)) => {
-                    tracing::error!(%fault, "partitions are given back without their last progress");
-                }
-                settled => settled?,
-            }
-        }
-        let mut given = Progress::default();
-        for lane in ids.iter().filter_map(|id| self.lanes.remove(id)) {
-            tracing::info!(partition = %lane.tp, lost, "partition given back");
-            given.lanes.insert(lane.tp.clone(), lane.progress());
-        }
-        self.done.advance(&given);
-        Ok(())
-    }
-
-    async fn begin_checkpoint(&mut self) -> Result<(), FlowError> {
-        let progress = Progress {
-            lanes: self
-                .lanes
-                .values()
-                .map(|lane| (lane.tp.clone(), lane.progress()))
-                .collect(),
-            reorder: self.sequencer.positions(),
-        };
-        self.checkpoints.begin(&progress);
-        self.crew.begin_checkpoint(progress).await?;
-        Ok(())
-    }
-
-    /// Brings everything given to the sinks to safety, and commits it.
-    async fn settle(&mut self) -> Result<(), FlowError> {
-        self.wait_until_safe().await?;
-        if self.checkpoints.has_unsafe_records() {
-            self.begin_checkpoint().await?;
-            self.wait_until_safe().await?;
-        }
-        Ok(self.checkpoints.outcome()?)
-    }
-
-    async fn wait_until_safe(&mut self) -> Result<(), FlowError> {
-        while !self.crew.is_safe() {
-            self.crew.changed().await?;
-        }
-        self.checkpoints.commit_if_safe(&self.crew);
-        timeout(COMMIT_GRACE, self.checkpoints.committed_all())
-            .await
-            .map_err(|_| FlowError::NoCommit)
+/// Waits for tracks that are looked for; for ever if frames are not tracked.
+async fn restored(tracking: &mut Option<Tracking>) -> Result<(), TrackError> {
+    match tracking {
+        Some(tracking) => tracking.restored().await,
+        None => std::future::pending().await,
     }
 }
 

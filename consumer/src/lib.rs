@@ -8,12 +8,12 @@ pub mod args;
 mod checkpoints;
 pub mod config;
 mod crew;
-mod decode;
-mod delivery;
+pub mod decode;
+pub mod delivery;
 mod flow;
 mod lanes;
-mod order;
-mod overlay;
+pub mod order;
+pub mod overlay;
 mod pace;
 mod picture;
 mod placeholder;
@@ -23,16 +23,20 @@ mod reading;
 pub mod reorder;
 mod sequencer;
 pub mod sinks;
-mod span;
+pub mod span;
 mod status;
 mod tally;
+mod track;
+pub mod trails;
 
+use crate::checkpoints::Commits;
 use crate::config::{Config, PictureCheck};
 use crate::crew::Crew;
-use crate::flow::{Flow, FlowError};
+use crate::flow::{Flow, FlowError, Parts};
 use crate::lanes::Finish;
 use crate::progress::Progress;
 use crate::sinks::{OpenError, OpenSink, SinkSpec};
+use crate::track::{Ledger, Tracking, Transactions};
 use anyhow::Context;
 use pipeline::resolve::Resolver;
 use std::sync::Arc;
@@ -49,6 +53,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let sinks = open_sinks(&config)?;
     let kept = sinks.iter().filter_map(|sink| sink.progress.as_ref());
     let done = Progress::common(kept.map(|kept| &kept.progress));
+    let (tracking, ledger) = open_tracking(&config).await?;
     let opening = {
         let (config, done) = (config.clone(), done.clone());
         tokio::task::spawn_blocking(move || reading::open(&config, &done))
@@ -60,14 +65,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let pictures =
         needs_pixels.then(|| (Arc::new(Resolver::new(config.kafka.clone())), config.verify));
     let finish = Finish::new(config.until, reading.ends);
-    let flow = Flow::new(
-        &config,
-        reading.feed.control(),
+    let control = reading.feed.control();
+    let commits = match (ledger, &config.group) {
+        (Some(ledger), _) => {
+            Commits::Transactions(Box::new(Transactions::new(ledger, control.clone())))
+        }
+        (None, Some(_)) => Commits::Offsets(control.clone()),
+        (None, None) => Commits::Nothing,
+    };
+    let parts = Parts {
         crew,
         finish,
         done,
         pictures,
-    );
+        tracking,
+        commits,
+    };
+    let flow = Flow::new(&config, control, parts);
     flow.run(reading.feed, shutdown)
         .await
         .map_err(|error| match error {
@@ -75,6 +89,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             FlowError::Kafka(fault) => fault.into(),
             other => other.into(),
         })
+}
+
+/// What follows the objects and, with a group, what writes their tracks.
+async fn open_tracking(config: &Config) -> anyhow::Result<(Option<Tracking>, Option<Ledger>)> {
+    let Some(settings) = config.track.clone() else {
+        return Ok((None, None));
+    };
+    let config = config.clone();
+    let preparing = tokio::task::spawn_blocking(move || track::topics::prepare(&config, &settings));
+    Ok(match preparing.await.context("preparing to track")?? {
+        Some((keeping, ledger)) => (Some(Tracking::new(Some(keeping))), Some(ledger)),
+        None => (Some(Tracking::new(None)), None),
+    })
 }
 
 fn open_sinks(config: &Config) -> anyhow::Result<Vec<OpenSink>> {

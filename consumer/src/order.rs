@@ -24,10 +24,11 @@ pub struct Verdict {
 impl Verdict {
     /// Adds another verdict.
     pub fn add(&mut self, other: Self) {
-        self.lost += other.lost;
-        self.recovered += other.recovered;
-        self.duplicated += other.duplicated;
-        self.out_of_order += other.out_of_order;
+        // One foreign id is enough to lose as many frames as there are numbers.
+        self.lost = self.lost.saturating_add(other.lost);
+        self.recovered = self.recovered.saturating_add(other.recovered);
+        self.duplicated = self.duplicated.saturating_add(other.duplicated);
+        self.out_of_order = self.out_of_order.saturating_add(other.out_of_order);
     }
 
     /// Frames that are missing for good, as far as is known by now.

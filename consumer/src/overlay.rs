@@ -1,5 +1,7 @@
 //! Draws a frame's results into its picture: boxes, what is in them, whose frame it is, and what went wrong.
 
+use crate::track::sources;
+use crate::trails::Trail;
 use opencv::core::{Mat, MatTraitConst, Point, Rect, Scalar};
 use opencv::imgproc;
 use pipeline::v1::{Detection, Frame, Result as StageResult, Status};
@@ -21,6 +23,11 @@ const COLOURS: [[f64; 3]; 8] = [
     [180.0, 30.0, 145.0],
 ];
 
+/// What is drawn of a frame at most. Nobody reads more, and a hostile record holds millions.
+const MAX_DETECTIONS: usize = 1_000;
+const MAX_LINES: usize = 100;
+const MAX_CHARACTERS: usize = 120;
+
 /// Sizes that fit the picture.
 struct Pen {
     scale: f64,
@@ -28,26 +35,61 @@ struct Pen {
     line_px: i32,
 }
 
+impl Pen {
+    fn for_picture(picture: &Mat) -> Self {
+        let factor = (f64::from(picture.rows()) / 720.0).clamp(0.5, 3.0);
+        Self {
+            scale: 0.6 * factor,
+            thickness: (2.0 * factor).round() as i32,
+            line_px: (26.0 * factor) as i32,
+        }
+    }
+}
+
 /// Draws everything that is known of the frame.
 pub fn draw(picture: &mut Mat, frame: &Frame) -> opencv::Result<()> {
-    let factor = (f64::from(picture.rows()) / 720.0).clamp(0.5, 3.0);
-    let pen = Pen {
-        scale: 0.6 * factor,
-        thickness: (2.0 * factor).round() as i32,
-        line_px: (26.0 * factor) as i32,
-    };
-    for detection in frame.results.iter().flat_map(|result| &result.detections) {
+    let pen = Pen::for_picture(picture);
+    let detections = frame.results.iter().flat_map(|result| &result.detections);
+    for detection in detections.take(MAX_DETECTIONS) {
         draw_detection(picture, detection, &pen)?;
     }
     let id = frame.id.as_ref().map(ToString::to_string);
     let title = format!("{}  {}", id.unwrap_or_default(), time_of(frame));
     let mut lines = vec![(title, WHITE)];
-    lines.extend(frame.results.iter().map(describe));
+    lines.extend(frame.results.iter().take(MAX_LINES).map(describe));
     for (line, (text, colour)) in lines.iter().enumerate() {
         let at = Point::new(8, pen.line_px * (line as i32 + 1));
         write(picture, text, at, *colour, &pen)?;
     }
     Ok(())
+}
+
+/// Draws where tracked objects came from; older parts are thinner. Call it before [`draw`], so that boxes lie above.
+pub fn draw_trails(picture: &mut Mat, trails: &[Trail]) -> opencv::Result<()> {
+    let thickness = Pen::for_picture(picture).thickness;
+    for trail in trails {
+        let colour = colour_of_number(trail.track_id);
+        let newer = trail.places.iter().skip(1);
+        for (at, (from, to)) in trail.places.iter().zip(newer).enumerate() {
+            let (Some(from), Some(to)) = (point_at(*from), point_at(*to)) else {
+                continue;
+            };
+            let is_older_half = at < trail.places.len() / 2;
+            let width = if is_older_half {
+                (thickness / 2).max(1)
+            } else {
+                thickness
+            };
+            imgproc::line(picture, from, to, colour, width, imgproc::LINE_AA, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// None for places out of reach of any picture (OpenCV counts in 32 bits).
+fn point_at((x, y): (f32, f32)) -> Option<Point> {
+    let is_sane = [x, y].iter().all(|v| v.is_finite() && v.abs() < 1e6);
+    is_sane.then(|| Point::new(x as i32, y as i32))
 }
 
 fn time_of(frame: &Frame) -> String {
@@ -59,7 +101,9 @@ fn time_of(frame: &Frame) -> String {
 /// One line a stage; what is not OK is red.
 fn describe(result: &StageResult) -> (String, Scalar) {
     if result.status() == Status::Ok {
-        let found = result.detections.len();
+        // A tracker sees nothing itself: it says how many it follows.
+        let followed = sources::followed(result).map(|count| count as usize);
+        let found = followed.unwrap_or(result.detections.len());
         return (format!("{}: {found}", result.processor), WHITE);
     }
     let (processor, status) = (&result.processor, result.status().word());
@@ -122,8 +166,18 @@ fn colour_of(detection: &Detection) -> Scalar {
             .fold(7_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)),
         track => track,
     };
+    colour_of_number(number)
+}
+
+fn colour_of_number(number: u64) -> Scalar {
     let [blue, green, red] = COLOURS[(number % COLOURS.len() as u64) as usize];
     Scalar::new(blue, green, red, 0.0)
+}
+
+/// Text as it can be drawn: no control characters (OpenCV takes no text with a NUL in it), and not without end.
+pub fn drawable(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(MAX_CHARACTERS).map(visible).collect()
 }
 
 /// With a dark edge, to be read on any background.
@@ -137,6 +191,7 @@ fn write(
     let inner = (pen.thickness / 2).max(1);
     let edge = inner + 2;
     let line = imgproc::LINE_AA;
+    let text = &drawable(text);
     imgproc::put_text(picture, text, at, FONT, pen.scale, BLACK, edge, line, false)?;
     imgproc::put_text(
         picture, text, at, FONT, pen.scale, colour, inner, line, false,
@@ -190,6 +245,25 @@ mod tests {
         let at = (125 * 320 + 50) * 3; // the left edge of the sane box
         let colour = COLOURS[3].map(|part| part as u8);
         assert_eq!(&bytes[at..at + 3], &colour);
+    }
+
+    #[test]
+    fn text_of_a_stranger_is_drawn_as_far_as_it_can_be() {
+        assert_eq!(drawable("a\0b\nc"), "a b c");
+        assert_eq!(drawable(&"x".repeat(1 << 20)).len(), MAX_CHARACTERS);
+        let mut result = StageResult {
+            processor: "a\0b".to_owned(),
+            status: Status::Ok.into(),
+            ..StageResult::default()
+        };
+        let mut labelled = detection(1.0, 9.0);
+        labelled.label = "\0".to_owned();
+        result.detections = vec![labelled; 3];
+        let frame = Frame {
+            results: vec![result],
+            ..Frame::default()
+        };
+        draw(&mut picture(), &frame).unwrap();
     }
 
     #[test]

@@ -150,6 +150,7 @@ impl Delivery {
         let annotated = self.pictures.annotated.get_or_init(|| {
             let mut picture = self.picture()?.try_clone()?;
             if let Some(frame) = self.frame() {
+                overlay::draw_trails(&mut picture, &self.trails)?;
                 overlay::draw(&mut picture, frame)?;
             }
             Ok(Mutex::new(picture))

@@ -1,6 +1,7 @@
 //! A picture in place of one that is not there: it says why.
 
 use crate::delivery::{Content, Delivery};
+use crate::overlay;
 use opencv::core::{CV_8UC3, Mat, Point, Scalar};
 use opencv::imgproc;
 use pipeline::envelope::Kind;
@@ -54,7 +55,7 @@ fn write_centred(
     line: i32,
 ) -> opencv::Result<()> {
     const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
-    let text: String = text.chars().take(120).collect();
+    let text = overlay::drawable(text);
     let mut baseline = 0;
     let natural = imgproc::get_text_size(&text, FONT, 1.0, 1, &mut baseline)?;
     let scale = (f64::from(cols) * 0.9 / f64::from(natural.width.max(1))).min(0.8);

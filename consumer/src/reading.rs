@@ -37,8 +37,10 @@ pub fn open(config: &Config, done: &Progress) -> Result<Reading, KafkaFault> {
         }
     }
     let mut start = StartPolicy::new(config.begin.unknown_partition());
-    let known = done.lanes.iter();
-    start.resume = known.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
+    if config.track.is_none() {
+        let known = done.lanes.iter();
+        start.resume = known.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
+    } // else the group's progress counts alone: what it stands for is written with it
     let bounds = LaneBounds {
         // A source that waits for another partition must not wait for room first.
         lane_records: config
@@ -65,7 +67,7 @@ pub fn open(config: &Config, done: &Progress) -> Result<Reading, KafkaFault> {
 
 /// The topics that exist now. A name that does not exist is an error, and so is a pattern without a topic, unless it is
 /// subscribed to and may match one later.
-fn topics(config: &Config, admin: &Admin) -> Result<Vec<String>, KafkaFault> {
+pub fn topics(config: &Config, admin: &Admin) -> Result<Vec<String>, KafkaFault> {
     let mut topics = Vec::new();
     for name in &config.topics {
         if !name.starts_with('^') {

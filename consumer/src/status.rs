@@ -42,7 +42,9 @@ impl Status {
         metrics::counter!("framelane_consumer_records_total", "topic" => topic, "kind" => delivery.word())
             .increment(1);
         if let Some(frame) = delivery.frame() {
-            let latency_ns = delivery.received_unix_ns - frame.capture_time_unix_ns;
+            let latency_ns = delivery
+                .received_unix_ns
+                .saturating_sub(frame.capture_time_unix_ns);
             metrics::histogram!("framelane_consumer_latency_seconds")
                 .record(latency_ns as f64 / 1e9);
         }

@@ -123,14 +123,16 @@ impl Tally {
                 let ok = frame.results.iter().filter(|r| is_ok(r.status())).count() as u64;
                 totals.results_ok += ok;
                 totals.results_not_ok += frame.results.len() as u64 - ok;
-                let latency_ns = delivery.received_unix_ns - frame.capture_time_unix_ns;
+                let latency_ns = delivery
+                    .received_unix_ns
+                    .saturating_sub(frame.capture_time_unix_ns);
                 let latency_us = u64::try_from(latency_ns / 1_000).unwrap_or(0);
                 self.latency_us.saturating_record(latency_us);
                 self.recent_latency_us.saturating_record(latency_us);
             }
             Some(Kind::Gap(gap)) => {
                 totals.gaps += 1;
-                totals.gap_frames += gap.count;
+                totals.gap_frames = totals.gap_frames.saturating_add(gap.count);
             }
             Some(Kind::End(_)) => totals.ends += 1,
             None => totals.undecodable += 1,

@@ -2,6 +2,7 @@
 
 use crate::delivery::{Content, Delivery};
 use pipeline::envelope::Kind;
+use pipeline::kafka::TopicPartition;
 use pipeline::v1::{Detection, EndOfStream, Frame, FrameId, Gap, Reference, Result as StageResult};
 use prost_types::value::Kind as Value;
 use serde::Serialize;
@@ -106,13 +107,18 @@ struct OriginLine<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The line of a record.
+    /// The line of a record on its way to the sinks.
     pub fn of(delivery: &'a Delivery) -> Self {
+        Self::new(&delivery.tp, delivery.offset, &delivery.content)
+    }
+
+    /// The line of a record that holds this.
+    pub fn new(tp: &'a TopicPartition, offset: i64, content: &'a Content) -> Self {
         Self {
-            topic: &delivery.tp.topic,
-            partition: delivery.tp.partition,
-            offset: delivery.offset,
-            says: match &delivery.content {
+            topic: &tp.topic,
+            partition: tp.partition,
+            offset,
+            says: match content {
                 Content::Message(message) => match &**message {
                     Kind::Frame(frame) => Says::Frame(FrameLine::of(frame)),
                     Kind::End(end) => Says::End(EndLine::of(end)),

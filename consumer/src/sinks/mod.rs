@@ -1,7 +1,7 @@
 //! Where records go. A new sink is one file here: implement [`Sink`], name it in [`SinkSpec`], open it in [`open`].
 
 mod jpeg;
-mod json;
+pub mod json;
 mod jsonl;
 mod null;
 mod output;

@@ -1,0 +1,121 @@
+//! Tracked records that wait for their transaction. Pure.
+
+use pipeline::kafka::{Outgoing, TopicPartition};
+use std::collections::BTreeMap;
+
+/// Records of any number of partitions, to be written together with their offsets.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// By the id of the assignment.
+    parts: BTreeMap<u64, Part>,
+    payload_bytes: usize,
+}
+
+/// What one partition's records became.
+#[derive(Debug)]
+pub struct Part {
+    /// The partition read.
+    pub tp: TopicPartition,
+    /// In the order of the partition.
+    pub records: Vec<Outgoing>,
+    /// The offset to commit with them.
+    pub next_offset: i64,
+}
+
+impl Part {
+    fn payload_bytes(&self) -> usize {
+        let records = self.records.iter();
+        records.map(|record| record.payload.len()).sum()
+    }
+}
+
+impl Batch {
+    /// Adds what the lane's next record became.
+    pub fn push(&mut self, lane: u64, part: Part) {
+        self.payload_bytes += part.payload_bytes();
+        match self.parts.get_mut(&lane) {
+            None => drop(self.parts.insert(lane, part)),
+            Some(known) => {
+                known.records.extend(part.records);
+                known.next_offset = part.next_offset;
+            }
+        }
+    }
+
+    /// Adds everything of a batch that was made later.
+    pub fn append(&mut self, later: Self) {
+        for (lane, part) in later.parts {
+            self.push(lane, part);
+        }
+    }
+
+    /// Drops the parts of other lanes.
+    pub fn retain(&mut self, keep: impl Fn(u64, &Part) -> bool) {
+        self.parts.retain(|&lane, part| keep(lane, part));
+        self.payload_bytes = self.parts.values().map(Part::payload_bytes).sum();
+    }
+
+    /// True if there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The size of all payloads.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// All records; those of a partition in their order.
+    pub fn records(&self) -> impl Iterator<Item = &Outgoing> {
+        self.parts.values().flat_map(|part| &part.records)
+    }
+
+    /// The offsets to commit with them.
+    pub fn offsets(&self) -> Vec<(TopicPartition, i64)> {
+        let parts = self.parts.values();
+        parts
+            .map(|part| (part.tp.clone(), part.next_offset))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn part(partition: i32, offset: i64) -> Part {
+        Part {
+            tp: TopicPartition::new("t", partition),
+            records: vec![Outgoing {
+                topic: "out".into(),
+                partition: Some(partition),
+                key: Bytes::new(),
+                timestamp_ms: offset,
+                headers: Vec::new(),
+                payload: Bytes::from_static(b"12345"),
+            }],
+            next_offset: offset + 1,
+        }
+    }
+
+    #[test]
+    fn a_batch_that_failed_goes_first_and_a_lost_lane_leaves_nothing() {
+        let (mut failed, mut later) = (Batch::default(), Batch::default());
+        failed.push(1, part(0, 3));
+        failed.push(2, part(1, 8));
+        later.push(1, part(0, 4));
+        later.push(3, part(2, 0));
+        failed.append(later);
+        assert_eq!(failed.payload_bytes(), 20);
+        failed.retain(|lane, _| lane != 2);
+        assert_eq!(failed.payload_bytes(), 15);
+        let times: Vec<i64> = failed.records().map(|r| r.timestamp_ms).collect();
+        assert_eq!(times, [3, 4, 0]);
+        let offsets = [
+            (TopicPartition::new("t", 0), 5),
+            (TopicPartition::new("t", 2), 1),
+        ];
+        assert_eq!(failed.offsets(), offsets);
+    }
+}
