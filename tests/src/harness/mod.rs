@@ -7,7 +7,7 @@ mod lines;
 mod process;
 mod wait;
 
-pub use foreign::create_small_topic;
+pub use foreign::{add_partitions, create_foreign_topic, create_small_topic};
 pub use frames::{
     Follower, Seen, assert_complete, clip, frame, ids_of, offsets_used, publish, publish_raw,
     publish_records, read_committed,

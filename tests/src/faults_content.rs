@@ -1,0 +1,237 @@
+//! Topics that change under the brokers' feet, pictures that are made to do harm, clocks that jump.
+
+use crate::faults_lab::output_of;
+use crate::harness::{
+    Follower, Seen, assert_complete, broker, consume, frame, ids_of, name, pictures, processor,
+    publish, publish_records, read_committed, run_ok, shared, topic, wait_for,
+};
+use bytes::Bytes;
+use kafka_node::{delete_topic, grow_topic};
+use pipeline::envelope::{self, Kind};
+use pipeline::kafka::{Admin, KafkaConfig, Outgoing, TopicSpec};
+use pipeline::trace::TraceContext;
+use pipeline::{v1, wire};
+
+/// The frame that the harness would publish, changed.
+fn changed(record: Outgoing, change: impl FnOnce(&mut v1::Frame)) -> Outgoing {
+    let Ok(Kind::Frame(mut frame)) = envelope::decode(record.payload) else {
+        panic!("the harness publishes frames");
+    };
+    change(&mut frame);
+    let time_ms = frame.capture_time_unix_ns / 1_000_000;
+    let record = wire::to_record(
+        &record.topic,
+        &Kind::Frame(frame),
+        time_ms,
+        &TraceContext::root(),
+    );
+    record.expect("a small frame")
+}
+
+#[test]
+fn frames_whose_clock_jumps_by_an_hour_keep_the_order_of_their_sequence() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let servers = shared();
+    let input = topic(servers, 1);
+    let (_processor, url) = processor(&["chaos", "--delay", "lognormal:p50=2ms,p99=20ms"]);
+    // The clock jumps back, forth, and back again for a while.
+    let jump = |sequence: u64| [0, -HOUR_NS, HOUR_NS, -HOUR_NS][(sequence / 7 % 4) as usize];
+    let jumping = |sequence| {
+        changed(frame(&input, "a", sequence), |frame| {
+            frame.capture_time_unix_ns += jump(sequence);
+        })
+    };
+    publish_records(servers, (0..200).map(jumping));
+    let broker = broker(servers, &input, &[&url], &[]);
+    let output = output_of(&input);
+    Follower::new(servers, &output).wait_for(200);
+    assert!(broker.stop().success());
+    let seen = read_committed(servers, &output);
+    assert_complete(&seen, &["a"], 200);
+    assert!(
+        !seen.is_sorted_by_key(|one| one.record.timestamp_ms),
+        "the times do jump"
+    );
+    for more in [&[][..], &["--reorder"]] {
+        let shown = consume(servers, &output, more);
+        assert_eq!(shown.sequences(), (0..200).collect::<Vec<_>>());
+    }
+}
+
+/// A JPEG of the test picture, as a camera would send it.
+fn jpeg() -> Bytes {
+    let topic = name();
+    let pattern = [
+        "--pattern",
+        "160x120@100",
+        "--count",
+        "1",
+        "--topic",
+        &topic,
+    ];
+    run_ok("producer", shared(), &pattern);
+    pictures(shared(), &topic).remove(0).1
+}
+
+/// What must never reach a decoder, and the words by which it is refused.
+fn bombs(jpeg: &[u8]) -> [(Vec<u8>, (u32, u32), &'static str); 3] {
+    let cut_off = jpeg[..jpeg.len() / 2].to_vec();
+    // Start, the header of a frame of 10,000 x 10,000, and nothing else.
+    let huge = [
+        0xFF, 0xD8, 0xFF, 0xC0, 0, 17, 8, 0x27, 0x10, 0x27, 0x10, 3, 1, 0x11, 0, 2, 0x11, 0, 3,
+        0x11, 0, 0xFF, 0xD9,
+    ];
+    // One that says it is progressive, and refines its first coefficients again and again.
+    let mut endless = jpeg[..jpeg.len() - 2].to_vec();
+    let header = endless.windows(2).position(|two| two == [0xFF, 0xC0]);
+    endless[header.expect("a baseline JPEG") + 1] = 0xC2;
+    endless.extend([0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 0, 0x10, 0x55].repeat(100));
+    endless.extend([0xFF, 0xD9]);
+    [
+        (cut_off, (160, 120), "cut off"),
+        (huge.to_vec(), (10_000, 10_000), "pixels"),
+        (endless, (160, 120), "scans"),
+    ]
+}
+
+#[test]
+fn pictures_made_to_do_harm_become_error_results_in_their_places() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let jpeg = jpeg();
+    let with_picture = |sequence: u64, content: &[u8], (width, height): (u32, u32)| {
+        changed(frame(&input, "a", sequence), |frame| {
+            frame.set_codec(v1::Codec::Jpeg);
+            frame.set_pixel_format(v1::PixelFormat::Bgr24);
+            (frame.width, frame.height) = (width, height);
+            frame.content = Some(v1::frame::Content::Inline(Bytes::copy_from_slice(content)));
+        })
+    };
+    let bombs = bombs(&jpeg);
+    let records = bombs
+        .iter()
+        .zip((0..).step_by(2))
+        .flat_map(|((bomb, size, _), sequence)| {
+            let harmless = with_picture(sequence, &jpeg, (160, 120));
+            [harmless, with_picture(sequence + 1, bomb, *size)]
+        });
+    publish_records(servers, records);
+    let (_processor, url) = processor(&["resize", "--scale", "0.5"]);
+    let broker = broker(
+        servers,
+        &input,
+        &[&url],
+        &["--attempts", "2", "--backoff", "10ms"],
+    );
+    let output = output_of(&input);
+    Follower::new(servers, &output).wait_for(6);
+    assert!(broker.stop().success());
+    let seen = read_committed(servers, &output);
+    let statuses: Vec<_> = seen.iter().map(Seen::status).collect();
+    assert_eq!(statuses, ["ok", "error"].repeat(3));
+    for (one, (_, _, words)) in seen.iter().skip(1).step_by(2).zip(&bombs) {
+        let Kind::Frame(frame) = &one.message else {
+            panic!("{one:?}");
+        };
+        let error = &frame.results[0].error;
+        assert!(error.contains(words), "{error}");
+    }
+    // Who shows them shows what there is.
+    assert_eq!(
+        consume(servers, &output, &[]).sequences(),
+        (0..6).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn partitions_that_a_topic_gains_while_it_is_read_are_read_from_their_beginning() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let (_processor, url) = processor(&["echo"]);
+    publish(servers, &input, "a", 0..50);
+    let broker = broker(servers, &input, &[&url], &[]);
+    let mut output = Follower::new(servers, &output_of(&input));
+    output.wait_for(50);
+    grow_topic(servers, &input, 3).unwrap();
+    wait_for("the new partitions", || {
+        (admin().partitions(&input).unwrap().len() == 3).then_some(())
+    });
+    for (source, partition) in [("b", 1), ("c", 2), ("d", 0)] {
+        let frames = (0..50).map(|sequence| Outgoing {
+            partition: Some(partition),
+            ..frame(&input, source, sequence)
+        });
+        publish_records(servers, frames);
+    }
+    output.wait_for(200);
+    drop(output);
+    assert!(broker.stop().success());
+    let seen = read_committed(servers, &output_of(&input));
+    assert_complete(&seen, &["a", "b", "c", "d"], 50);
+}
+
+#[test]
+fn an_output_topic_that_is_deleted_while_it_is_written_is_named_and_costs_no_later_frame() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let output = output_of(&input);
+    let (_processor, url) = processor(&["echo"]);
+    publish(servers, &input, "a", 0..50);
+    let broker = broker(servers, &input, &[&url], &[]);
+    Follower::new(servers, &output).wait_for(50);
+    delete_topic(servers, &output).unwrap();
+    publish(servers, &input, "a", 50..100);
+    broker.wait_for_log("aborted");
+    assert!(broker.log().contains(&output), "{}", broker.log());
+    make_again(&output);
+    Follower::new(servers, &output).wait_for(50);
+    assert!(broker.stop().success());
+    let ids = ids_of(&read_committed(servers, &output));
+    assert_eq!(ids["a"], (50..100).collect::<Vec<_>>());
+}
+
+fn admin() -> Admin {
+    Admin::connect(&KafkaConfig::new(shared()).unwrap()).unwrap()
+}
+
+/// A topic of a name that has just been deleted.
+fn make_again(name: &str) {
+    let admin = admin();
+    wait_for("the end of the old topic", || {
+        admin.topic(name).unwrap().is_none().then_some(())
+    });
+    let spec = TopicSpec::frames(name, 1);
+    wait_for("a new topic", || admin.ensure_topic(&spec).ok());
+}
+
+#[test]
+fn an_input_topic_that_is_deleted_and_made_anew_while_it_is_read_is_refused_or_read_from_its_beginning()
+ {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let output = output_of(&input);
+    let (_processor, url) = processor(&["echo"]);
+    publish(servers, &input, "a", 0..50);
+    let broker = broker(servers, &input, &[&url], &[]);
+    Follower::new(servers, &output).wait_for(50);
+    delete_topic(servers, &input).unwrap();
+    make_again(&input);
+    publish(servers, &input, "b", 0..40);
+    // Which of the two depends on whether the broker looks while there is no topic.
+    let refusal = "was the topic deleted and made anew?";
+    let is_refused = wait_for("a refusal, or all frames", || {
+        let is_refused = broker.log().contains(refusal);
+        let is_read = read_committed(servers, &output).len() == 90;
+        (is_refused || is_read).then_some(is_refused)
+    });
+    if is_refused {
+        let (code, log) = broker.outcome();
+        assert_eq!(code, Some(1), "{log}");
+        assert_complete(&read_committed(servers, &output), &["a"], 50);
+    } else {
+        assert!(broker.stop().success());
+        let ids = ids_of(&read_committed(servers, &output));
+        assert_eq!(ids["a"], (0..50).collect::<Vec<_>>());
+        assert_eq!(ids["b"], (0..40).collect::<Vec<_>>());
+    }
+}
