@@ -145,7 +145,16 @@ fn an_undecodable_gap_may_know_nothing_and_others_must_fit() {
         reason: gap::Reason::Undecodable.into(),
         ..Default::default()
     };
-    assert!(decoded(unknown).is_ok());
+    assert!(decoded(unknown.clone()).is_ok());
+    // What it does know is written into keys and headers.
+    let nobody = v1::Gap {
+        first: Some(FrameId::new("no such source", 0, 0)),
+        ..unknown
+    };
+    assert!(matches!(
+        decoded(nobody),
+        Err(DecodeError::BadSourceId { .. })
+    ));
     let beyond = v1::Gap {
         first: Some(FrameId::new("cam0", 1, u64::MAX)),
         count: 1,
