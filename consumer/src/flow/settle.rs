@@ -33,7 +33,7 @@ impl Flow {
     }
 
     pub(super) async fn begin_checkpoint(&mut self) -> Result<(), FlowError> {
-        let progress = Progress {
+        let ours = Progress {
             lanes: self
                 .lanes
                 .values()
@@ -41,7 +41,13 @@ impl Flow {
                 .collect(),
             reorder: self.sequencer.positions(),
         };
-        self.checkpoints.begin(&progress);
+        self.checkpoints.begin(&ours);
+        // The output also holds what was given of partitions that were lost meanwhile: what is safe now includes it.
+        let mut progress = Progress {
+            lanes: self.done.lanes.clone(),
+            reorder: Vec::new(),
+        };
+        progress.advance(&ours);
         self.crew.begin_checkpoint(progress).await?;
         Ok(())
     }

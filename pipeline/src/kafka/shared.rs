@@ -101,7 +101,7 @@ impl Shared {
         }
         let next_lane = self.next_lane.load(Ordering::Relaxed);
         let stamp = GroupStamp {
-            native: consumer.group_metadata()?,
+            native: Arc::new(consumer.group_metadata()?),
             group: self.group.id().to_owned(),
             next_lane,
         };

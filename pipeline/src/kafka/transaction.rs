@@ -10,16 +10,20 @@ use crate::ordering::{
 };
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::Producer;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// A transaction that its owner leaves open (a crash) blocks readers this long, unless the owner restarts sooner.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What a call may take beyond the time it was given before it counts as forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+
 /// A group member's identity and generation at one moment. Kafka refuses offsets stamped by an older generation.
 pub struct GroupStamp {
-    pub(super) native: ConsumerGroupMetadata,
+    pub(super) native: Arc<ConsumerGroupMetadata>,
     /// The group's id.
     pub(super) group: String,
     /// Above the id of every lane that there was.
@@ -145,9 +149,11 @@ impl TransactionalWriter {
             Call::Begin => ("beginning a transaction", producer.begin_transaction()),
             Call::SendOffsets => {
                 let (offsets, stamp) = consumed.expect("the rules were told so");
-                let offsets = offset_list(offsets);
-                let sent =
-                    producer.send_offsets_to_transaction(&offsets, &stamp.native, CALL_TIMEOUT);
+                let (offsets, stamp) = (offset_list(offsets), Arc::clone(&stamp.native));
+                let producer = self.writer.shared();
+                let sent = remembered(move || {
+                    producer.send_offsets_to_transaction(&offsets, &stamp, CALL_TIMEOUT)
+                })?;
                 ("adding offsets to the transaction", sent)
             }
             Call::Commit => (
@@ -179,6 +185,29 @@ impl TransactionalWriter {
         let asked = self.writer.native().begin_transaction();
         let code = asked.err().and_then(|cause| cause.rdkafka_error_code());
         denied(code, &[Access::to_topic("Write", topic)]).unwrap_or(fault)
+    }
+}
+
+/// Makes a call that the client can forget: when the group's coordinator dies at the wrong moment, it never answers,
+/// whatever time it was given (librdkafka 2.12, its issue 5511). So the call has a thread of its own. One that is forgotten
+/// stays behind with its producer, the only thing here that is not joined: nothing can end it but the process.
+fn remembered(
+    call: impl FnOnce() -> KafkaResult<()> + Send + 'static,
+) -> Result<KafkaResult<()>, (Answer, KafkaFault)> {
+    let (answer_to, answer) = mpsc::channel();
+    let caller = std::thread::Builder::new().name("transaction".to_owned());
+    let caller = caller.spawn(move || answer_to.send(call()));
+    let caller = caller.map_err(|cause| (Answer::Failed, KafkaFault::no_thread(cause)))?;
+    match answer.recv_timeout(CALL_TIMEOUT + FORGOTTEN) {
+        Ok(result) => {
+            // It has sent its answer: there is nothing left that could fail.
+            drop(caller.join());
+            Ok(result)
+        }
+        Err(_) => {
+            let why = "the client gave no answer in time; it has forgotten the call";
+            Err((Answer::Never, KafkaFault::Failed(why.to_owned())))
+        }
     }
 }
 

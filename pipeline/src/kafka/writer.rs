@@ -85,7 +85,7 @@ impl Future for Receipt {
 
 /// An idempotent producer. Dropping it purges what was not flushed.
 pub struct Writer {
-    producer: ThreadedProducer<DeliveryContext>,
+    producer: Arc<ThreadedProducer<DeliveryContext>>,
     unacknowledged: Arc<Unacknowledged>,
     is_disturbed: Arc<AtomicBool>,
     pace: Pace,
@@ -121,6 +121,7 @@ impl Writer {
         };
         let producer = ThreadedProducer::from_config_and_context(config, context)
             .map_err(KafkaFault::request("creating a producer"))?;
+        let producer = Arc::new(producer);
         Ok(Self {
             producer,
             unacknowledged,
@@ -239,6 +240,11 @@ impl Writer {
     /// True if a connection broke since the writer was made: requests may have been sent twice.
     pub(super) fn is_disturbed(&self) -> bool {
         self.is_disturbed.load(Ordering::Acquire)
+    }
+
+    /// The producer, for a call on another thread.
+    pub(super) fn shared(&self) -> Arc<ThreadedProducer<DeliveryContext>> {
+        Arc::clone(&self.producer)
     }
 
     pub(super) fn native(&self) -> &ThreadedProducer<DeliveryContext> {

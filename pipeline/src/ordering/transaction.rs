@@ -49,6 +49,8 @@ pub enum Answer {
     MustAbort,
     /// Not done as far as the client knows.
     Failed,
+    /// The client has forgotten the call: this producer can be asked nothing any more.
+    Never,
 }
 
 /// How a transaction ended.
@@ -111,6 +113,9 @@ impl Transactions {
 
     /// What comes after the answer to the last call.
     pub fn answered(&mut self, answer: Answer, is_disturbed: bool, now: Duration) -> Next {
+        if answer == Answer::Never {
+            return Next::End(Outcome::Unknown);
+        }
         let is_repeatable = matches!(self.call, Call::SendOffsets | Call::Commit | Call::Abort);
         let elapsed = now.saturating_sub(self.since);
         if answer == Answer::TryAgain && is_repeatable && elapsed < DECISION_TIMEOUT {
