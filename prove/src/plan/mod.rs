@@ -236,3 +236,19 @@ impl Plan {
         rows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `prove/plans` holds what once found something: each must stay a plan.
+    #[test]
+    fn the_plans_in_the_tree_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+        let files = std::fs::read_dir(folder).unwrap();
+        let plans: Vec<Plan> = files
+            .map(|file| Plan::read(&file.unwrap().path()).unwrap())
+            .collect();
+        assert!(!plans.is_empty());
+    }
+}

@@ -12,6 +12,7 @@ use crate::history::History;
 use crate::ledger::now_unix_ns;
 use crate::plan::{Choice, Plan, ROWS, draw};
 use anyhow::{Context, Result, bail};
+use kafka_node::leash::Leash;
 use pipeline::Names;
 use report::{Report, RunReport, Verdict};
 use std::path::{Path, PathBuf};
@@ -115,8 +116,31 @@ struct Session<'a> {
     /// Kept from run to run, unless one failed.
     world: Option<(usize, World)>,
     /// Of a single node; removed after it.
-    data: Option<tempfile::TempDir>,
+    data: Option<Data>,
     report: Report,
+}
+
+/// A folder that goes with its owner, also if that is killed.
+struct Data {
+    folder: tempfile::TempDir,
+    _leash: Leash,
+}
+
+impl Data {
+    fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("framelane-prove-")
+            .tempdir();
+        let folder = folder.context("making a folder for Kafka's data")?;
+        // Kafka is ended by a leash of its own, at the same moment: what it still writes goes with the second look.
+        let script = r#"rm -rf -- "$1"; sleep 1; rm -rf -- "$1""#;
+        let path = folder.path().display().to_string();
+        let leash = Leash::new(&["sh", "-c", script, "leash", &path]);
+        Ok(Self {
+            folder,
+            _leash: leash.context("starting the shell that watches over the data")?,
+        })
+    }
 }
 
 impl Session<'_> {
@@ -199,11 +223,8 @@ impl Session<'_> {
     fn world(&mut self, nodes: usize) -> Result<&mut World> {
         if self.world.as_ref().is_none_or(|(known, _)| *known != nodes) {
             self.world = None; // before the next one starts
-            let data = tempfile::Builder::new()
-                .prefix("framelane-prove-")
-                .tempdir();
-            let data = data.context("making a folder for Kafka's data")?;
-            self.world = Some((nodes, World::start(nodes, data.path())?));
+            let data = Data::new()?;
+            self.world = Some((nodes, World::start(nodes, data.folder.path())?));
             self.data = Some(data);
         }
         let (_, world) = self.world.as_mut().expect("it was just started");
