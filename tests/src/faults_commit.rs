@@ -2,8 +2,8 @@
 
 use crate::faults_lab::{LIMIT, Network, output_of};
 use crate::harness::{
-    Follower, assert_complete, broker, frame, name, processor, publish, read_committed, topic,
-    wait_for,
+    Follower, assert_complete, broker, frame, name, processor, publish_while, read_committed,
+    topic, wait_for,
 };
 use kafka_proxy::{Api, Point, Reaction, When};
 use pipeline::kafka::{
@@ -32,32 +32,32 @@ fn a_broker_killed_at_any_step_of_a_commit_loses_and_doubles_nothing() {
     let (direct, servers) = (network.direct, network.servers());
     let input = topic(direct, 2);
     let (_processor, url) = processor(&["chaos", "--delay", "fixed:5ms"]);
-    for source in ["a", "b"] {
-        publish(direct, &input, source, 0..1000);
-    }
     let instance = ["--instance", &input, "--in-flight", "4"];
-    let mut running = broker(&servers, &input, &[&url], &instance);
-    for (at, point) in points().enumerate() {
-        let step = format!("{point:?}");
-        let held = network.wait_on(point.nth(3), Reaction::Pause);
-        running.kill9();
-        // What was held still arrives: before the next life begins, or in the middle of its first transaction.
-        if at % 4 < 2 {
-            held.release();
+    let (count, running) = publish_while(direct, &input, &["a", "b"], || {
+        let mut running = broker(&servers, &input, &[&url], &instance);
+        for (at, point) in points().enumerate() {
+            let step = format!("{point:?}");
+            let held = network.wait_on(point.nth(3), Reaction::Pause);
+            running.kill9();
+            // What was held still arrives: before the next life begins, or in the middle of its first transaction.
+            if at % 4 < 2 {
+                held.release();
+            }
+            let next_life = network
+                .proxy
+                .on(Point::response(Api::Produce), Reaction::Note);
+            running = broker(&servers, &input, &[&url], &instance);
+            assert!(next_life.wait(LIMIT), "nothing was written after {step}");
         }
-        let next_life = network
-            .proxy
-            .on(Point::response(Api::Produce), Reaction::Note);
-        running = broker(&servers, &input, &[&url], &instance);
-        assert!(next_life.wait(LIMIT), "nothing was written after {step}");
-    }
+        running
+    });
     let mut output = Follower::new(direct, &output_of(&input));
-    output.wait_for(2000);
+    output.wait_for(2 * count as usize);
     assert!(running.stop().success());
     assert_complete(
         &read_committed(direct, &output_of(&input)),
         &["a", "b"],
-        1000,
+        count,
     );
 }
 
@@ -67,21 +67,20 @@ fn a_connection_lost_at_any_step_of_a_commit_loses_and_doubles_nothing() {
     let (direct, servers) = (network.direct, network.servers());
     let input = topic(direct, 2);
     let (_processor, url) = processor(&["chaos", "--delay", "fixed:5ms"]);
-    for source in ["a", "b"] {
-        publish(direct, &input, source, 0..1000);
-    }
     let broker = broker(&servers, &input, &[&url], &["--in-flight", "4"]);
-    for point in points() {
-        // A request that never arrives; a response that never does, though Kafka has done its part.
-        let _lost = network.wait_on(point.nth(3), Reaction::DropConnection(When::Before));
-    }
+    let (count, ()) = publish_while(direct, &input, &["a", "b"], || {
+        for point in points() {
+            // A request that never arrives; a response that never does, though Kafka has done its part.
+            let _lost = network.wait_on(point.nth(3), Reaction::DropConnection(When::Before));
+        }
+    });
     let mut output = Follower::new(direct, &output_of(&input));
-    output.wait_for(2000);
+    output.wait_for(2 * count as usize);
     assert!(broker.stop().success());
     assert_complete(
         &read_committed(direct, &output_of(&input)),
         &["a", "b"],
-        1000,
+        count,
     );
 }
 
@@ -205,26 +204,25 @@ fn ends_of_transactions_that_stray_into_the_next_ones_change_nothing() {
     let (direct, servers) = (network.direct, network.servers());
     let input = topic(direct, 2);
     let (_processor, url) = processor(&["chaos", "--delay", "fixed:5ms"]);
-    for source in ["a", "b"] {
-        publish(direct, &input, source, 0..600);
-    }
     let broker = broker(&servers, &input, &[&url], &["--in-flight", "4"]);
-    for _ in 0..5 {
-        let stray = network.wait_on(Point::request(Api::EndTxn).nth(2), Reaction::HoldAlone);
-        // The same end is sent again; what is written after it belongs to the next transaction.
-        let next = network.wait_on(Point::response(Api::Produce), Reaction::Pause);
-        stray.release();
-        let answer = stray.answer(LIMIT).expect("an answer from Kafka");
-        assert_ne!(answer[4..6], [0, 0], "it was accepted");
-        next.release();
-    }
+    let (count, ()) = publish_while(direct, &input, &["a", "b"], || {
+        for _ in 0..5 {
+            let stray = network.wait_on(Point::request(Api::EndTxn).nth(2), Reaction::HoldAlone);
+            // The same end is sent again; what is written after it belongs to the next transaction.
+            let next = network.wait_on(Point::response(Api::Produce), Reaction::Pause);
+            stray.release();
+            let answer = stray.answer(LIMIT).expect("an answer from Kafka");
+            assert_ne!(answer[4..6], [0, 0], "it was accepted");
+            next.release();
+        }
+    });
     let mut output = Follower::new(direct, &output_of(&input));
-    output.wait_for(1200);
+    output.wait_for(2 * count as usize);
     assert!(broker.stop().success());
     assert_complete(
         &read_committed(direct, &output_of(&input)),
         &["a", "b"],
-        600,
+        count,
     );
 }
 
@@ -234,17 +232,18 @@ fn an_end_held_past_the_clients_patience_changes_nothing_when_it_arrives_in_the_
     let (direct, servers) = (network.direct, network.servers());
     let input = topic(direct, 1);
     let (_processor, url) = processor(&["chaos", "--delay", "fixed:5ms"]);
-    publish(direct, &input, "a", 0..500);
     let broker = broker(&servers, &input, &[&url], &["--in-flight", "4"]);
-    let held = network.wait_on(Point::request(Api::EndTxn).nth(5), Reaction::Pause);
-    // The client gives the request up after 15 s and sends it again by another connection.
-    let next = network.wait_on(Point::response(Api::Produce), Reaction::Pause);
-    broker.wait_for_log("REQTMOUT");
-    // Its connection is closed right behind it, so there may be no answer to wait for.
-    held.release();
-    next.release();
+    let (count, ()) = publish_while(direct, &input, &["a"], || {
+        let held = network.wait_on(Point::request(Api::EndTxn).nth(5), Reaction::Pause);
+        // The client gives the request up after 15 s and sends it again by another connection.
+        let next = network.wait_on(Point::response(Api::Produce), Reaction::Pause);
+        broker.wait_for_log("REQTMOUT");
+        // Its connection is closed right behind it, so there may be no answer to wait for.
+        held.release();
+        next.release();
+    });
     let mut output = Follower::new(direct, &output_of(&input));
-    output.wait_for(500);
+    output.wait_for(count as usize);
     assert!(broker.stop().success());
-    assert_complete(&read_committed(direct, &output_of(&input)), &["a"], 500);
+    assert_complete(&read_committed(direct, &output_of(&input)), &["a"], count);
 }

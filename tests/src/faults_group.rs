@@ -1,8 +1,9 @@
 //! Members of a group that freeze, come and go, or are replaced one after the other.
 
-use crate::faults_lab::{Network, output_of};
+use crate::faults_lab::{LIMIT, Network, output_of};
 use crate::harness::{
-    Follower, assert_complete, broker, processor, publish, read_committed, shared, topic,
+    Follower, assert_complete, broker, processor, publish, publish_while, read_committed, shared,
+    topic,
 };
 use kafka_proxy::{Api, Point, Reaction};
 use nix::sys::signal::Signal;
@@ -27,10 +28,11 @@ fn frozen_and_replaced(commit: Option<Reaction>) {
     // Both have partitions, so both will have commits.
     frozen.wait_for_log("reading");
     other.wait_for_log("reading");
+    let held = commit.map(|reaction| network.proxy.on(Point::request(Api::EndTxn), reaction));
     for source in SOURCES {
         publish(direct, &input, source, 0..300);
     }
-    let held = commit.map(|reaction| network.wait_on(Point::request(Api::EndTxn), reaction));
+    assert!(held.as_ref().is_none_or(|held| held.wait(LIMIT)));
     frozen.signal(Signal::SIGSTOP);
     let mut output = Follower::new(direct, &output_of(&input));
     // Its partitions are the other's after its session, and, if it had a transaction open, after that has timed out.
@@ -134,19 +136,8 @@ fn brokers_that_are_replaced_one_after_the_other_leave_no_gap() {
         broker(servers, &input, &[&url], &args)
     };
     let mut brokers = VecDeque::from([start("one"), start("two")]);
-    let done = AtomicBool::new(false);
-    let count = std::thread::scope(|scope| {
-        let publisher = scope.spawn(|| {
-            let mut count = 0;
-            while !done.load(Ordering::Relaxed) {
-                for source in SOURCES {
-                    publish(servers, &input, source, count..count + 5);
-                }
-                count += 5;
-            }
-            count
-        });
-        let mut output = Follower::new(servers, &output_of(&input));
+    let mut output = Follower::new(servers, &output_of(&input));
+    let (count, ()) = publish_while(servers, &input, &SOURCES, || {
         for (at, name) in ["one", "two", "one", "two"].into_iter().enumerate() {
             output.wait_for(300 * (at + 1));
             let old = brokers.pop_front().expect("two run");
@@ -156,11 +147,8 @@ fn brokers_that_are_replaced_one_after_the_other_leave_no_gap() {
             brokers.push_back(new);
         }
         output.wait_for(1500);
-        done.store(true, Ordering::Relaxed);
-        let count = publisher.join().expect("published");
-        output.wait_for(SOURCES.len() * count as usize);
-        count
     });
+    output.wait_for(SOURCES.len() * count as usize);
     for broker in brokers {
         assert!(broker.stop().success());
     }

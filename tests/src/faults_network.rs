@@ -2,7 +2,7 @@
 
 use crate::faults_lab::{LIMIT, Network, output_of};
 use crate::harness::{
-    Follower, assert_complete, broker, processor, publish, read_committed, topic,
+    Follower, assert_complete, broker, processor, publish, publish_while, read_committed, topic,
 };
 use kafka_proxy::{Api, Direction, Point, Reaction};
 use std::time::Duration;
@@ -46,24 +46,23 @@ fn connections_that_break_again_and_again_cost_nothing() {
     let (direct, servers) = (network.direct, network.servers());
     let input = topic(direct, 2);
     let (_processor, url) = processor(&["chaos", "--delay", "fixed:5ms"]);
-    for source in ["a", "b"] {
-        publish(direct, &input, source, 0..500);
-    }
     let broker = broker(&servers, &input, &[&url], &["--in-flight", "2"]);
-    for _ in 0..5 {
-        let committed = network.wait_on(Point::response(Api::EndTxn).nth(3), Reaction::Note);
-        network.proxy.refuse();
-        drop(committed);
-        std::thread::sleep(Duration::from_millis(300)); // the fault itself
-        network.proxy.accept();
-    }
+    let (count, ()) = publish_while(direct, &input, &["a", "b"], || {
+        for _ in 0..5 {
+            let committed = network.wait_on(Point::response(Api::EndTxn).nth(3), Reaction::Note);
+            network.proxy.refuse();
+            drop(committed);
+            std::thread::sleep(Duration::from_millis(300)); // the fault itself
+            network.proxy.accept();
+        }
+    });
     let mut output = Follower::new(direct, &output_of(&input));
-    output.wait_for(1000);
+    output.wait_for(2 * count as usize);
     assert!(broker.stop().success());
     assert_complete(
         &read_committed(direct, &output_of(&input)),
         &["a", "b"],
-        500,
+        count,
     );
 }
 

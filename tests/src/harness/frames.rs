@@ -12,6 +12,7 @@ use processor_proto::envelope::Kind;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 /// The clip of people walking that is shipped: 220 frames in 22 s.
@@ -33,6 +34,10 @@ pub fn publish(servers: &str, topic: &str, source: &str, sequences: Range<u64>) 
 pub fn publish_records(servers: &str, records: impl IntoIterator<Item = Outgoing>) {
     let config = KafkaConfig::new(servers).expect("a usable address");
     let writer = Writer::new(&config).expect("a writer");
+    write_all(&writer, records);
+}
+
+fn write_all(writer: &Writer, records: impl IntoIterator<Item = Outgoing>) {
     let receipts: Vec<_> = records
         .into_iter()
         .map(|record| writer.send(&record).expect("room in the queue"))
@@ -40,6 +45,40 @@ pub fn publish_records(servers: &str, records: impl IntoIterator<Item = Outgoing
     for receipt in receipts {
         receipt.wait().expect("delivered");
     }
+}
+
+/// Publishes to each source, ten frames in 100 ms, for as long as `during` runs: there is always something under way.
+/// Returns how many frames each source has, and the result.
+pub fn publish_while<T>(
+    servers: &str,
+    topic: &str,
+    sources: &[&str],
+    during: impl FnOnce() -> T,
+) -> (u64, T) {
+    const AT_ONCE: u64 = 2;
+    const PAUSE: Duration = Duration::from_millis(20);
+    let (running, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(move || {
+            let config = KafkaConfig::new(servers).expect("a usable address");
+            let writer = Writer::new(&config).expect("a writer");
+            let mut count = 0;
+            while ended.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                let sequences = count..count + AT_ONCE;
+                let frames = sources
+                    .iter()
+                    .flat_map(|source| sequences.clone().map(|at| frame(topic, source, at)));
+                write_all(&writer, frames);
+                count += AT_ONCE;
+            }
+            count
+        });
+        let result = {
+            let _running = running; // dropped by a panic too: the scope waits for the publisher
+            during()
+        };
+        (publisher.join().expect("published"), result)
+    })
 }
 
 /// Writes a record that is no Envelope.

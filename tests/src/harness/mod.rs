@@ -10,7 +10,7 @@ mod wait;
 pub use foreign::{add_partitions, create_foreign_topic, create_small_topic};
 pub use frames::{
     Follower, Seen, assert_complete, clip, frame, ids_of, offsets_used, publish, publish_raw,
-    publish_records, read_committed,
+    publish_records, publish_while, read_committed,
 };
 pub use kafka::{name, shared, topic};
 pub use lines::{Lines, consume, pictures};
