@@ -26,6 +26,7 @@ fn live(lanes: u64, frames: i64) -> usize {
         linger: Duration::ZERO,
         max_records: 1000,
         max_bytes: 32 << 20,
+        max_lane_bytes: 8 << 20,
     });
     let now = Duration::ZERO;
     for lane in 0..lanes {

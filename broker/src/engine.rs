@@ -9,7 +9,7 @@ use crate::status::Status;
 use crate::work::{Job, Work};
 use crate::writer::{Command, Report, WriterThread};
 use anyhow::{Result, anyhow};
-use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming};
+use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming, MAX_REQUEST_BYTES};
 use pipeline::ordering::{Action, Batch, CommitPolicy, Delivery, Event, LaneId};
 use pipeline::resolve::Resolver;
 use pipeline::wire;
@@ -87,6 +87,7 @@ impl Engine {
                 linger: config.commit_linger,
                 max_records: BATCH_RECORDS,
                 max_bytes: BATCH_BYTES,
+                max_lane_bytes: MAX_REQUEST_BYTES,
             }),
             lanes: Lanes::default(),
             destination,
@@ -320,7 +321,8 @@ impl Engine {
             self.finished.clone(),
         );
         self.tasks.spawn(async move {
-            if let Some(decision) = cancel.run_until_cancelled(work.run(job)).await {
+            // Boxed: a future of some KB would be moved several times on its way into the task.
+            if let Some(decision) = cancel.run_until_cancelled(Box::pin(work.run(job))).await {
                 // The engine has ended: nobody needs the result.
                 let _ = finished.send((lane, offset, decision)).await;
             }
@@ -372,11 +374,15 @@ impl Engine {
                 self.feed.hold(lane, bytes);
             }
             Action::Release { lane, slots, bytes } => {
-                if let Some(ours) = self.lanes.get_mut(lane) {
-                    ours.bytes -= bytes;
-                }
-                self.status.commit(slots);
-                self.feed.release(lane, slots, bytes);
+                self.free(lane, slots, bytes);
+            }
+            Action::Done {
+                lane,
+                records,
+                bytes,
+            } => {
+                self.status.commit(records);
+                self.free(lane, 0, bytes);
             }
             Action::Gone { lane } => self.lanes.gone(lane),
             Action::Conflict {
@@ -397,6 +403,13 @@ impl Engine {
                 ));
             }
         }
+    }
+
+    fn free(&mut self, lane: LaneId, slots: usize, bytes: usize) {
+        if let Some(ours) = self.lanes.get_mut(lane) {
+            ours.bytes -= bytes;
+        }
+        self.feed.release(lane, slots, bytes);
     }
 
     fn write(&mut self, batch: Batch<Output>) {

@@ -39,7 +39,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         .spawn(feed.control())
         .context("starting the writer thread")?;
     let engine = Engine::new(&config, destination, balancer, feed.control());
-    let result = engine.run(feed, writer, shutdown).await;
+    // On a worker thread of the runtime: the main thread would have to be woken for each event.
+    let result = tokio::spawn(engine.run(feed, writer, shutdown)).await;
+    let result = result.context("the engine")?;
     watch_until.cancel();
     watch.await.context("watching the processors")?;
     result

@@ -66,7 +66,7 @@ pub fn open(config: &Config, instance: &str) -> Result<OpenWriter, KafkaFault> {
             Ok(OpenWriter::ExactlyOnce { kafka, id, writer })
         }
         Guarantee::AtLeastOnce => {
-            let writer = Writer::new(&kafka)?;
+            let writer = Writer::of_batches(&kafka)?;
             Ok(OpenWriter::AtLeastOnce { kafka, writer })
         }
     }
@@ -180,7 +180,7 @@ impl OpenWriter {
             Self::ExactlyOnce { kafka, id, writer } => {
                 **writer = TransactionalWriter::open(kafka, id)?;
             }
-            Self::AtLeastOnce { kafka, writer } => *writer = Writer::new(kafka)?,
+            Self::AtLeastOnce { kafka, writer } => *writer = Writer::of_batches(kafka)?,
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ mod writer;
 
 pub use access::Resource;
 pub use admin::{Admin, TopicInfo, TopicSpec};
-pub use config::{KafkaArgs, KafkaConfig};
+pub use config::{KafkaArgs, KafkaConfig, MAX_REQUEST_BYTES};
 pub use error::KafkaFault;
 pub use feed::{Feed, FeedControl, FeedEvent, GroupMember, Lane, Membership};
 pub use gate::LaneBounds;

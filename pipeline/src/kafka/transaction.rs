@@ -221,7 +221,7 @@ fn answer(cause: &KafkaError) -> Answer {
 
 /// A new producer, which fences the older ones of the id.
 fn open_writer(config: &KafkaConfig, id: &str) -> Result<Writer, KafkaFault> {
-    let mut client = config.producer();
+    let mut client = config.batch_producer();
     client
         .set("transactional.id", id)
         .set(

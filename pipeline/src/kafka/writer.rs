@@ -107,9 +107,14 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// A producer of its own connections and buffers.
+    /// A producer of its own connections and buffers, for single records: each is sent at once.
     pub fn new(config: &KafkaConfig) -> Result<Self, KafkaFault> {
         Self::from_client_config(&config.producer())
+    }
+
+    /// As [`Writer::new`], for batches ([`Writer::send_all`]).
+    pub fn of_batches(config: &KafkaConfig) -> Result<Self, KafkaFault> {
+        Self::from_client_config(&config.batch_producer())
     }
 
     pub(super) fn from_client_config(config: &rdkafka::ClientConfig) -> Result<Self, KafkaFault> {

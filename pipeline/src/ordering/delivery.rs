@@ -26,7 +26,7 @@ pub enum Event<O> {
         lane: LaneId,
         /// The record's offset.
         offset: i64,
-        /// What it costs to keep, given back by [`Action::Release`].
+        /// What it costs to keep, given back by [`Action::Done`].
         bytes: usize,
     },
     /// A slot's work is done.
@@ -85,12 +85,21 @@ pub enum Action<O> {
         /// How much more.
         bytes: usize,
     },
-    /// Slots of the lane are free.
+    /// The lane may take so many records more.
     Release {
         /// The lane.
         lane: LaneId,
         /// How many.
         slots: usize,
+        /// Their bytes; 0 as long as their outputs must be kept.
+        bytes: usize,
+    },
+    /// Records of the lane are done for good.
+    Done {
+        /// The lane.
+        lane: LaneId,
+        /// How many. Their slots were released when their work was done.
+        records: usize,
         /// Their bytes, as given on arrival and by [`Action::Hold`].
         bytes: usize,
     },
@@ -138,8 +147,11 @@ pub struct CommitPolicy {
     pub linger: Duration,
     /// Records of a batch.
     pub max_records: usize,
-    /// Bytes of a batch, by the sizes on arrival of its outputs' slots.
+    /// Bytes of a batch, by the weights of its outputs.
     pub max_bytes: usize,
+    /// Of these, at most so many of one lane, unless a single output has more: what fits into one request, because each
+    /// further request to the same partition waits for the answer to the one before.
+    pub max_lane_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -270,8 +282,19 @@ impl<O: Clone + Weight> Delivery<O> {
         };
         let bytes = output.bytes();
         // A stale completion is the late answer to a call whose slot is filled: the first answer counts.
-        if let Completion::Accepted(bytes @ 1..) = state.window.complete(offset, output, bytes) {
-            actions.push(Action::Hold { lane, bytes });
+        let Completion::Accepted { more, free } = state.window.complete(offset, output, bytes)
+        else {
+            return;
+        };
+        if more > 0 {
+            actions.push(Action::Hold { lane, bytes: more });
+        }
+        if free > 0 {
+            actions.push(Action::Release {
+                lane,
+                slots: free,
+                bytes: 0,
+            });
         }
     }
 
@@ -285,8 +308,12 @@ impl<O: Clone + Weight> Delivery<O> {
 
     fn commit_lane(&mut self, lane: LaneId, actions: &mut Vec<Action<O>>) {
         if let Some(state) = self.lanes.get_mut(&lane) {
-            let (slots, bytes) = state.window.commit();
-            actions.push(Action::Release { lane, slots, bytes });
+            let (records, bytes) = state.window.commit();
+            actions.push(Action::Done {
+                lane,
+                records,
+                bytes,
+            });
         }
     }
 
@@ -429,9 +456,13 @@ impl<O: Clone + Weight> Delivery<O> {
                 continue;
             };
             let before = batch.outputs.len();
+            let mut lane_bytes = 0;
             let mut ends = None;
             for (offset, output) in state.window.ready() {
-                if batch.outputs.len() >= self.policy.max_records || bytes >= self.policy.max_bytes
+                lane_bytes += output.bytes();
+                if batch.outputs.len() >= self.policy.max_records
+                    || bytes >= self.policy.max_bytes
+                    || (ends.is_some() && lane_bytes > self.policy.max_lane_bytes)
                 {
                     break;
                 }

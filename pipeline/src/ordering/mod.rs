@@ -1,7 +1,7 @@
 //! The ordering core: an `event -> actions` machine without clock, I/O or async.
 //!
 //! ```text
-//! Arrived ─▶ slot ─▶ Completed (any order) ─▶ done prefix ─▶ Write(batch) ─▶ Committed ─▶ Release
+//! Arrived ─▶ slot ─▶ Completed (any order) ─▶ done prefix ─▶ Write(batch) ─▶ Committed ─▶ Done
 //!            └────────────── Window, one per lane ──────────────┘   │ Aborted: the same outputs again
 //!                                                                   │ Unknown: Recover, read offsets, decide
 //!            └───────────────────── Delivery, all lanes of an instance ───────────────────────────┘

@@ -8,6 +8,9 @@ pub struct Window<O> {
     slots: VecDeque<Slot<O>>,
     /// Slots at the front whose outputs are in a batch that is being written.
     emitted: usize,
+    /// Slots at the front whose work is done. Nothing can take it back, so they count no more: new work need not wait
+    /// for a commit. Only their bytes stay until then.
+    done: usize,
     /// No offset below this one may arrive any more.
     next_arrival: i64,
 }
@@ -23,8 +26,13 @@ struct Slot<O> {
 /// What became of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// The slot is filled, and takes this many bytes more than on arrival.
-    Accepted(usize),
+    /// The slot is filled.
+    Accepted {
+        /// It takes so many bytes more than on arrival.
+        more: usize,
+        /// So many slots are free now: the done prefix has become longer.
+        free: usize,
+    },
     /// There is no such slot, or it is filled already: the completion changes nothing.
     Stale,
 }
@@ -35,6 +43,7 @@ impl<O> Window<O> {
         Self {
             slots: VecDeque::new(),
             emitted: 0,
+            done: 0,
             next_arrival: start,
         }
     }
@@ -62,7 +71,10 @@ impl<O> Window<O> {
                 let more = bytes.saturating_sub(slot.bytes);
                 slot.output = Some(output);
                 slot.bytes += more;
-                Completion::Accepted(more)
+                let behind = self.slots.range(self.done..);
+                let free = behind.take_while(|slot| slot.output.is_some()).count();
+                self.done += free;
+                Completion::Accepted { more, free }
             }
             _ => Completion::Stale,
         }
@@ -70,21 +82,20 @@ impl<O> Window<O> {
 
     /// The outputs that may leave now, oldest first: the done prefix behind what is being written.
     pub fn ready(&self) -> impl Iterator<Item = (i64, &O)> {
-        self.slots
-            .iter()
-            .skip(self.emitted)
-            .map_while(|slot| slot.output.as_ref().map(|output| (slot.offset, output)))
+        let ready = self.slots.range(self.emitted..self.done);
+        ready.filter_map(|slot| slot.output.as_ref().map(|output| (slot.offset, output)))
     }
 
     /// Marks the next `count` outputs of [`Window::ready`] as being written.
     pub fn emit(&mut self, count: usize) {
-        debug_assert!(count <= self.ready().count());
+        debug_assert!(self.emitted + count <= self.done);
         self.emitted += count;
     }
 
-    /// What is being written is committed. Returns the slots and bytes that are free now.
+    /// What is being written is committed. Returns its records and bytes.
     pub fn commit(&mut self) -> (usize, usize) {
         let committed = std::mem::take(&mut self.emitted);
+        self.done -= committed;
         let bytes = self.slots.drain(..committed).map(|slot| slot.bytes).sum();
         (committed, bytes)
     }
@@ -96,8 +107,7 @@ impl<O> Window<O> {
 
     /// Gives up all slots behind the done prefix. They belong to the lane's next owner.
     pub fn truncate(&mut self) {
-        let done = self.emitted + self.ready().count();
-        self.slots.truncate(done);
+        self.slots.truncate(self.done);
         self.next_arrival = i64::MAX;
     }
 
@@ -108,12 +118,12 @@ impl<O> Window<O> {
             .map(|slot| (slot.offset, slot.output.is_some()))
     }
 
-    /// Slots taken.
+    /// Slots taken: records whose work, or that of one before them, is not done.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.done
     }
 
-    /// True if no slot is taken.
+    /// True if nothing has to be done or written any more.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -133,11 +143,15 @@ mod tests {
         for offset in [10, 11, 15] {
             assert!(window.arrive(offset, 1));
         }
-        window.complete(15, 'c', 1);
-        window.complete(11, 'b', 1);
-        assert_eq!(ready(&window), "");
-        window.complete(10, 'a', 1);
-        assert_eq!(ready(&window), "abc");
+        let free = |completion| match completion {
+            Completion::Accepted { free, .. } => free,
+            Completion::Stale => unreachable!("each offset is completed once"),
+        };
+        assert_eq!(free(window.complete(15, 'c', 1)), 0);
+        assert_eq!(free(window.complete(11, 'b', 1)), 0);
+        assert_eq!((ready(&window).as_str(), window.len()), ("", 3));
+        assert_eq!(free(window.complete(10, 'a', 1)), 3);
+        assert_eq!((ready(&window).as_str(), window.len()), ("abc", 0));
     }
 
     #[test]
@@ -151,9 +165,9 @@ mod tests {
         assert_eq!(ready(&window), "c");
         window.rewind();
         assert_eq!(ready(&window), "abc");
-        window.emit(2);
-        assert_eq!(window.commit(), (2, 200));
-        assert_eq!(ready(&window), "c");
+        window.emit(3);
+        assert_eq!(window.commit(), (3, 300));
+        assert!(window.is_empty());
     }
 
     #[test]
@@ -163,7 +177,10 @@ mod tests {
         assert!(window.arrive(5, 1));
         assert!(!window.arrive(5, 1));
         assert_eq!(window.complete(6, 'x', 1), Completion::Stale);
-        assert_eq!(window.complete(5, 'a', 10), Completion::Accepted(9));
+        assert_eq!(
+            window.complete(5, 'a', 10),
+            Completion::Accepted { more: 9, free: 1 }
+        );
         assert_eq!(window.complete(5, 'b', 1), Completion::Stale);
         assert_eq!(ready(&window), "a");
     }
@@ -177,7 +194,7 @@ mod tests {
         window.complete(0, 'a', 1);
         window.complete(2, 'c', 1);
         window.truncate();
-        assert_eq!((window.len(), window.front()), (1, Some((0, true))));
+        assert_eq!((window.len(), window.front()), (0, Some((0, true))));
         assert!(!window.arrive(3, 1));
         assert_eq!(window.complete(1, 'b', 1), Completion::Stale);
     }

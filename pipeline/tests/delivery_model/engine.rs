@@ -36,6 +36,7 @@ impl Engine {
                 linger: Duration::from_millis(5),
                 max_records: 3,
                 max_bytes: 1000,
+                max_lane_bytes: 25, // two and a half records of 10
             }),
             lanes: BTreeMap::new(),
             calls: Vec::new(),
@@ -229,6 +230,7 @@ impl Engine {
                 }
                 Action::Hold { .. } => return Err("outputs are as large as inputs here".to_owned()),
                 Action::Release { lane, slots, .. } => feed.release(lane, slots),
+                Action::Done { .. } => {} // bytes are not bounded here
                 Action::Gone { lane } => {
                     self.lanes.remove(&lane);
                     let waited = !self.revoking.is_empty();

@@ -14,6 +14,7 @@ fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
         linger: Duration::ZERO,
         max_records: 10,
         max_bytes: 1000,
+        max_lane_bytes: 1000,
     });
     delivery.handle(Event::Assigned { lane: 1, start: 0 }, now);
     let (lane, offset, bytes) = (1, 0, 10);
@@ -35,7 +36,10 @@ fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
         output,
     };
     let actions = delivery.handle(completed, now);
-    assert!(matches!(actions[..], [Action::Write(_)]), "{actions:?}");
+    assert!(
+        matches!(actions[..], [Action::Release { .. }, Action::Write(_)]),
+        "{actions:?}"
+    );
     delivery.handle(Event::Unknown, now);
     let committed = vec![(1, Some(7))];
     let actions = delivery.handle(Event::Recovered { committed }, now);
