@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = ContentMode::Inline, help_heading = "Delivery")]
     pub content: ContentMode,
     /// How long a finished frame may wait for others before its transaction is committed. More come by themselves under
-    /// load, because one commit waits for the one before [default: 10ms; 0s for at-least-once]
+    /// load, because one commit waits for the one before [default: 5ms; 0s for at-least-once]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Delivery")]
     pub commit_linger: Option<Duration>,
 
@@ -190,7 +190,7 @@ impl TryFrom<Args> for Config {
             return wrong(format!("{name} must be at least 1"));
         }
         let linger = match args.delivery {
-            Guarantee::ExactlyOnce => Duration::from_millis(10),
+            Guarantee::ExactlyOnce => Duration::from_millis(5),
             Guarantee::AtLeastOnce => Duration::ZERO,
         };
         Ok(Self {

@@ -42,7 +42,7 @@ where
     S: Future<Output = anyhow::Result<()>>,
 {
     init_logging();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(cause) => return fail(&anyhow::Error::new(cause).context("starting the runtime")),
     };
@@ -60,6 +60,17 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+/// With a worker for every second core: the rest is for the threads of Kafka's client and for blocking work, and handing a frame
+/// from one worker to the next costs more than what they do with it.
+fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads(cores.div_ceil(2));
+    }
+    builder.enable_all().build()
 }
 
 /// Prints the error with its causes and chooses the exit code.

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     consumer
         .subscribe(&[&args.input])
         .context("subscribing to the input")?;
-    let mut config = settings::producer(&args.bootstrap_servers);
+    let mut config = settings::producer(&args.bootstrap_servers, args.transaction.is_some());
     if args.transaction.is_some() {
         config.set("transactional.id", format!("{}.copy", args.group));
     }

@@ -54,7 +54,7 @@ async fn work(args: &Args) -> Result<()> {
             .create()
             .context("creating a consumer")?;
     consumer.subscribe(&[&args.input])?;
-    let producer: FutureProducer<_, Tokio> = settings::producer(&args.bootstrap_servers)
+    let producer: FutureProducer<_, Tokio> = settings::producer(&args.bootstrap_servers, false)
         .create()
         .context("creating a producer")?;
     let client = ProcessorClient::new(connect(&args.processor).await?);

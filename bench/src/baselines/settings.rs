@@ -14,7 +14,8 @@ const CONSUMER: &[(&str, &str)] = &[
     ("check.crcs", "true"),
     ("fetch.wait.max.ms", "100"),
     ("queued.min.messages", "100"),
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "4096"),
+    ("fetch.message.max.bytes", "2097152"),
     ("fetch.queue.backoff.ms", "5"),
 ];
 
@@ -22,7 +23,6 @@ const PRODUCER: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("acks", "all"),
     ("compression.type", "none"),
-    ("linger.ms", "0"),
     ("queue.buffering.max.kbytes", "131072"),
 ];
 
@@ -45,7 +45,6 @@ pub fn consumer(servers: &str) -> ClientConfig {
         .set("group.id", "bench-reader")
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
-        .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
         .set("fetch.max.bytes", (4 * MAX_RECORD_BYTES).to_string())
         .set(
             "receive.message.max.bytes",
@@ -69,10 +68,12 @@ pub fn member(servers: &str, group: &str, instance: Option<&str>) -> ClientConfi
     config
 }
 
-/// An idempotent producer.
-pub fn producer(servers: &str) -> ClientConfig {
+/// An idempotent producer. Framelane lets the records of a transaction linger for 1 ms, others not at all; the client's
+/// default is 5 ms.
+pub fn producer(servers: &str, is_transactional: bool) -> ClientConfig {
     let mut config = client(servers);
-    config.set("batch.size", (2 << 20).to_string());
+    config.set("batch.size", MAX_RECORD_BYTES.to_string());
+    config.set("linger.ms", if is_transactional { "1" } else { "0" });
     set_all(&mut config, PRODUCER);
     config
 }

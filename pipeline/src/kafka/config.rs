@@ -102,7 +102,8 @@ impl KafkaConfig {
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "100")
-            .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
+            // Of one partition in one answer; a larger record comes alone.
+            .set("fetch.message.max.bytes", "2097152")
             .set("fetch.max.bytes", (4 * MAX_RECORD_BYTES).to_string())
             .set(
                 "receive.message.max.bytes",
@@ -110,7 +111,7 @@ impl KafkaConfig {
             )
             // Prefetch per partition: enough to hide a fetch round trip at 100 KB a frame, small enough to count.
             .set("queued.min.messages", "100")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", "4096")
             // The default of one second would stall a partition that long whenever its prefetch queue was full.
             .set("fetch.queue.backoff.ms", "5");
         config

@@ -179,12 +179,7 @@ impl FeedContext {
         shared.gate.open(lane.id);
         shared.may_commit(&lane);
         shared.send(FeedEvent::Assigned(lane.clone()));
-        let intake = Intake {
-            lane: lane.clone(),
-            position: start,
-            queue,
-            shared: Arc::clone(shared),
-        };
+        let intake = Intake::new(lane.clone(), queue, Arc::clone(shared));
         let thread = intake.spawn().map_err(KafkaFault::no_thread)?;
         lock(&shared.intakes).insert(tp, (lane, thread));
         Ok(())
