@@ -58,7 +58,6 @@ pub fn run(args: &Args) -> Result<()> {
         prove: step("building the checker", prove::build_checker)?,
     };
     copy.restore()?;
-    step("building the copy", || copy.build_services())?;
     if !args.no_control {
         let catchers: BTreeSet<_> = mutants.iter().flat_map(|mutant| &mutant.catchers).collect();
         for catcher in catchers {
@@ -188,10 +187,11 @@ impl Copy {
     fn examine(&self, mutant: &Mutant) -> Result<Vec<Vec<String>>> {
         self.restore()?;
         self.apply(&mutant.patch)?;
-        self.build_services()
-            .with_context(|| format!("{} does not build; mend the patch", mutant.name))?;
         let catchers = mutant.catchers.iter();
-        catchers.map(|catcher| self.findings(catcher)).collect()
+        catchers
+            .map(|catcher| self.findings(catcher))
+            .collect::<Result<_>>()
+            .with_context(|| format!("with {} applied", mutant.name))
     }
 
     /// Makes the copy the same as the tree. Files that are the same already keep their time of change.
@@ -282,6 +282,7 @@ impl Copy {
                 Ok(failed)
             }
             Catcher::Prove(arguments) => {
+                self.build_services()?;
                 prove::violations(&self.prove, &self.build.join("debug"), arguments)
             }
         }
