@@ -13,16 +13,23 @@ pub struct Pacer {
 /// A source that fell behind by more than this goes on at its normal pace instead of rushing after its schedule.
 const MAX_CATCH_UP: Duration = Duration::from_secs(1);
 
+/// No picture stands for longer: a larger step between two timestamps, either way, is a broken file's or a cut, and time goes on
+/// from there.
+const LONGEST_STILL: Duration = Duration::from_secs(10);
+
 impl Pacer {
     /// How long to wait before showing the frame with this timestamp.
     pub fn wait_for(&mut self, pts: Duration, now: Instant) -> Duration {
         let (start, first) = *self.anchor.get_or_insert((now, pts));
         // Timestamps that step back (a broken file) are due at once.
         let due = start + pts.saturating_sub(first);
-        if now.saturating_duration_since(due) > MAX_CATCH_UP {
+        let wait = due.saturating_duration_since(now);
+        let is_late = now.saturating_duration_since(due) > MAX_CATCH_UP;
+        if is_late || wait > LONGEST_STILL || first.saturating_sub(pts) > LONGEST_STILL {
             self.anchor = Some((now, pts));
+            return Duration::ZERO;
         }
-        due.saturating_duration_since(now)
+        wait
     }
 }
 
@@ -32,7 +39,10 @@ impl Pacer {
 #[derive(Debug)]
 pub struct Resampler {
     fps: Fps,
-    first: Option<Duration>,
+    /// The timestamps of the first frame and of the latest.
+    seen: Option<(Duration, Duration)>,
+    /// The time of the latest frame, without the steps that count for nothing.
+    elapsed: Duration,
     next: u64,
 }
 
@@ -41,7 +51,8 @@ impl Resampler {
     pub fn new(fps: Fps) -> Self {
         Self {
             fps,
-            first: None,
+            seen: None,
+            elapsed: Duration::ZERO,
             next: 0,
         }
     }
@@ -50,8 +61,15 @@ impl Resampler {
     pub fn shown_at(&mut self, pts: Duration) -> impl Iterator<Item = Duration> + use<> {
         // Timestamps of containers are rounded, often to milliseconds.
         const ROUNDING: Duration = Duration::from_millis(1);
-        let first = *self.first.get_or_insert(pts);
-        let until = pts.saturating_sub(first) + ROUNDING;
+        let (first, last) = self.seen.unwrap_or((pts, pts));
+        let is_cut = pts.abs_diff(last) > LONGEST_STILL;
+        self.elapsed += if is_cut {
+            self.fps.time_of(1)
+        } else {
+            pts.saturating_sub(last)
+        };
+        self.seen = Some((first, if is_cut { pts } else { pts.max(last) }));
+        let until = self.elapsed + ROUNDING;
         let begin = self.next;
         while self.fps.time_of(self.next) <= until {
             self.next += 1;
@@ -142,6 +160,21 @@ mod tests {
         assert_eq!(shown(10.0, 10.0, 5), [1, 1, 1, 1, 1]);
         assert_eq!(shown(29.97, 29.97, 3000), vec![1; 3000]);
         assert_eq!(shown(25.0, 10.0, 2500).iter().sum::<usize>(), 1000);
+    }
+
+    #[test]
+    fn an_absurd_timestamp_neither_fills_the_memory_nor_stops_the_file() {
+        let file = [0, 100, 200, u64::MAX / 2, 400, 500, 600].map(ms);
+        let mut resampler = Resampler::new(Fps::new(10.0).unwrap());
+        let shown = file.map(|pts| resampler.shown_at(pts).count());
+        assert_eq!(shown, [1; 7]);
+        let (mut pacer, mut now) = (Pacer::default(), Instant::now());
+        let waits = file.map(|pts| {
+            let wait = pacer.wait_for(pts, now);
+            now += wait;
+            wait
+        });
+        assert_eq!(waits, [0, 100, 100, 0, 0, 100, 100].map(ms));
     }
 
     #[test]
