@@ -69,8 +69,15 @@ fn only_the_kafka_module_names_the_kafka_client() {
 
 #[test]
 fn opencv_stays_out_of_the_wire_the_pipeline_and_the_broker() {
-    // And the resize service's test clients: they read a video as anybody would, and are no part of a pipeline.
-    let places = ["producer/", "consumer/", "processors/", "resize-clients/"];
+    // And the resize service's test clients: they read a video as anybody would, and are no part of a pipeline. And the
+    // benchmarks, as with the Kafka client.
+    let places = [
+        "producer/",
+        "consumer/",
+        "processors/",
+        "resize-clients/",
+        "bench/",
+    ];
     assert_only(&places, "opencv");
 }
 
