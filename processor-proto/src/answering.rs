@@ -65,10 +65,7 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
 }
 
 fn caller_of<T>(request: &Request<T>) -> Caller {
-    request
-        .remote_addr()
-        .map(Caller::at)
-        .unwrap_or_default()
+    request.remote_addr().map(Caller::at).unwrap_or_default()
 }
 
 fn check(frame: &v1::Frame) -> Result<(), Status> {

@@ -66,7 +66,13 @@ impl Caller {
     /// Who made the request that has these extensions.
     pub(crate) fn of(extensions: &http::Extensions) -> Self {
         let plain = extensions.get::<TcpConnectInfo>();
-        let by_tls = || Some(extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref());
+        let by_tls = || {
+            Some(
+                extensions
+                    .get::<TlsConnectInfo<TcpConnectInfo>>()?
+                    .get_ref(),
+            )
+        };
         let connection = plain.or_else(by_tls);
         Self(connection.and_then(TcpConnectInfo::remote_addr))
     }

@@ -23,8 +23,8 @@ use processor_proto::{
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, transport::Channel};
-use tonic_types::StatusExt;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
 
 /// Longer than anything here takes, short enough to fail while one watches.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -305,25 +305,76 @@ async fn a_greedy_caller_gives_way_to_others_and_is_told_when_to_come_back() {
             tokio::spawn(async move { client.process(request(n)).await })
         })
         .collect();
-    let refused = bounded(async {
-        let mut refused = Vec::new();
-        for call in greedy.into_iter().skip(3) {
-            refused.push(call.await.unwrap().unwrap_err());
+    bounded(async {
+        while greedy.iter().filter(|call| call.is_finished()).count() < 3 {
+            tokio::task::yield_now().await;
         }
-        refused
     })
     .await;
-    for status in refused {
-        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        let retry = status.get_details_retry_info().expect("a hint");
-        assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()));
-    }
     // Now shares are equal, and neither takes from the other.
     let one_more = bounded(server.call(request(6))).await.unwrap();
     assert_eq!(one_more.unwrap_err().code(), Code::ResourceExhausted);
     gate.open();
     for call in modest {
         assert!(bounded(call).await.unwrap().is_ok());
+    }
+    let mut refused = 0;
+    for call in greedy {
+        if let Err(status) = bounded(call).await.unwrap() {
+            assert_full(&status);
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 3);
+}
+
+/// RESOURCE_EXHAUSTED, with the time after which to come back.
+fn assert_full(status: &Status) {
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let retry = status.get_details_retry_info().expect("a hint");
+    assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()));
+}
+
+#[tokio::test]
+async fn requests_beyond_what_may_be_held_are_refused_and_the_connection_lives() {
+    let gate = Gate::default();
+    let pool = OnThreads::start(gate.clone(), threads(1, 100)).unwrap();
+    let config = ServeConfig {
+        max_held: Some(4),
+        ..ServeConfig::default()
+    };
+    let server = start(pool, config).await;
+    let large = |sequence: u64| {
+        let mut request = request(sequence);
+        let frame = request.frame.as_mut().unwrap();
+        (frame.width, frame.height) = (2000, 2000);
+        frame.content = Some(Content::Inline(vec![0; 4_000_000].into()));
+        request
+    };
+    let calls: Vec<_> = (0..6).map(|n| server.call(large(n))).collect();
+    // One caller may hold half of what may be held.
+    bounded(async {
+        while calls.iter().filter(|call| call.is_finished()).count() < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.in_flight(2).await;
+    // Another one still finds room.
+    let mut other = ProcessorClient::connect(server.address.clone())
+        .await
+        .unwrap();
+    let others = tokio::spawn(async move { other.process(request(9)).await });
+    server.in_flight(3).await;
+    gate.open();
+    assert!(bounded(others).await.unwrap().is_ok());
+    for call in calls {
+        if let Err(status) = bounded(call).await.unwrap() {
+            assert_full(&status);
+        }
+    }
+    for n in 0..20 {
+        assert!(bounded(server.call(large(100 + n))).await.unwrap().is_ok());
     }
 }
 

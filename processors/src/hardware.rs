@@ -9,7 +9,9 @@ use std::fmt;
 pub enum Hardware {
     Cpu,
     /// A device that OpenCV drives by OpenCL: a GPU, or what `OPENCV_OPENCL_DEVICE` names.
-    OpenCl { device: String },
+    OpenCl {
+        device: String,
+    },
 }
 
 impl Hardware {

@@ -49,9 +49,7 @@ impl Target {
                     height: side(height)?,
                 })
             })
-            .ok_or_else(|| {
-                format!("{text:?} is not WIDTHxHEIGHT with sides of 1 to 65500 pixels")
-            })
+            .ok_or_else(|| format!("{text:?} is not WIDTHxHEIGHT with sides of 1 to 65500 pixels"))
     }
 
     /// From a number such as `0.5`. The error says what is expected.

@@ -270,7 +270,12 @@ fn difference(one: &[u8], other: &[u8]) -> (f64, f64) {
     let (one, other) = (decode(one), decode(other));
     let mut difference = Mat::default();
     core::absdiff(&one, &other, &mut difference).unwrap();
-    let mean: f64 = core::mean_def(&difference).unwrap().iter().take(3).sum::<f64>() / 3.0;
+    let mean: f64 = core::mean_def(&difference)
+        .unwrap()
+        .iter()
+        .take(3)
+        .sum::<f64>()
+        / 3.0;
     let largest = difference.data_bytes().unwrap().iter().max().copied();
     (mean, f64::from(largest.unwrap()))
 }
@@ -349,7 +354,16 @@ fn a_frame_may_ask_for_its_own_size_by_a_label() {
         let picture = processed.new_picture().unwrap();
         assert_eq!((picture.width, picture.height), size, "{text}");
     }
-    for text in ["", "small", "0", "-1", "17", "10x0", "nan", &"9".repeat(1000)] {
+    for text in [
+        "",
+        "small",
+        "0",
+        "-1",
+        "17",
+        "10x0",
+        "nan",
+        &"9".repeat(1000),
+    ] {
         let error = wish(text).unwrap_err();
         assert!(matches!(error, ProcessError::InvalidFrame(_)), "{error}");
         let said = error.to_string();

@@ -130,7 +130,10 @@ impl Board {
                     row.bar.set_message(format!("{fps:.1} fps"));
                 } else {
                     let seconds = started.elapsed().as_secs_f64();
-                    eprintln!("{}: {frames}{of} frames, {fps:.1} fps, {seconds:.1} s", row.name);
+                    eprintln!(
+                        "{}: {frames}{of} frames, {fps:.1} fps, {seconds:.1} s",
+                        row.name
+                    );
                 }
             }
         }

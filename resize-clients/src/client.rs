@@ -12,11 +12,10 @@ use crate::config::Target;
 use crate::directory::Directory;
 use crate::failure::Failure;
 use crate::outages::Outages;
-use crate::targets;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use crate::replica::Replica;
+use processor_proto::check_whole;
 use processor_proto::v1::processor_client::ProcessorClient;
 use processor_proto::v1::{self, Codec, ProcessRequest, ProcessResponse};
-use processor_proto::{MAX_MESSAGE_BYTES, check_whole};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -33,9 +32,6 @@ const MAX_FAILURES: u32 = 5;
 /// Calls for one frame during which the service went away. More than failures: it dies under all its frames at once,
 /// and the innocent ones must survive the guilty one.
 const MAX_LOST: u32 = 10;
-/// A service that is away is asked again after this, then after twice as long, up to the longest.
-const FIRST_REST: Duration = Duration::from_millis(50);
-const LONGEST_REST: Duration = Duration::from_secs(1);
 /// A busy one that does not say when to come back.
 const BUSY_REST: Duration = Duration::from_millis(20);
 /// A hint beyond this is not believed.
@@ -73,17 +69,6 @@ struct State {
     silent_since: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Replica {
-    client: ProcessorClient<Channel>,
-    in_flight: usize,
-    /// Calls it may have now; below what was asked for while it says that it is busy.
-    limit: usize,
-    answered_at_limit: usize,
-    rests_until: Option<Instant>,
-    rests: ExponentialBackoff,
-}
-
 /// A call's place at a replica; given back when dropped.
 struct Place<'a> {
     client: &'a Client,
@@ -97,6 +82,40 @@ impl Drop for Place<'_> {
             replica.in_flight -= 1;
         }
         self.client.freed.notify_waiters();
+    }
+}
+
+/// Calls for one frame.
+#[derive(Debug, Default)]
+struct Tries {
+    all: u32,
+    failed: u32,
+    lost: u32,
+}
+
+impl Tries {
+    /// Counts one more; the error is why there is to be no other.
+    fn count(&mut self, address: SocketAddr, failure: &Failure) -> Result<(), String> {
+        match failure {
+            Failure::Busy(..) | Failure::Away(_) => {}
+            Failure::Refused(why) => return Err(format!("{address}: {why}")),
+            Failure::Lost(_) => self.lost += 1,
+            Failure::Failed(_) => self.failed += 1,
+        }
+        let why = failure.why();
+        if self.failed >= MAX_FAILURES {
+            let failed = self.failed;
+            return Err(format!(
+                "{failed} calls failed, the last at {address}: {why}"
+            ));
+        }
+        if self.lost >= MAX_LOST {
+            return Err(format!(
+                "the service went away during {} calls for it, the last at {address}: {why}. Its own output says more",
+                self.lost
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -131,14 +150,14 @@ impl Client {
     /// The resized picture of a frame. `number` is for messages.
     pub async fn resize(&self, number: u64, frame: v1::Frame) -> Result<v1::Picture, NoAnswer> {
         let give_up = |why| NoAnswer { number, why };
-        let (mut attempt, mut failures, mut lost) = (0, 0, 0);
+        let mut tries = Tries::default();
         let mut avoid = None;
         loop {
             let place = self.place(avoid).await.map_err(give_up)?;
             let address = place.address;
-            attempt += 1;
+            tries.all += 1;
             let began = Instant::now();
-            let failure = match self.call(place.service.clone(), &frame, attempt).await {
+            let failure = match self.call(place.service.clone(), &frame, tries.all).await {
                 Ok(picture) => {
                     self.has_answered(address, began);
                     return Ok(picture);
@@ -147,48 +166,36 @@ impl Client {
             };
             drop(place);
             avoid = Some(address);
-            let why = match failure {
-                Failure::Refused(why) => return Err(give_up(format!("{address}: {why}"))),
-                Failure::Busy(hint, why) => {
-                    self.refusals.fetch_add(1, Relaxed);
-                    let rest = hint.unwrap_or(BUSY_REST).min(LONGEST_HINT);
-                    self.is_busy(address, jittered(rest));
-                    why
-                }
-                Failure::Away(why) => {
-                    self.outages.is_away(address, &why);
-                    self.failed(address);
-                    why
-                }
-                Failure::Lost(why) => {
-                    lost += 1;
-                    self.failures.fetch_add(1, Relaxed);
-                    self.outages.is_away(address, &why);
-                    self.failed(address);
-                    why
-                }
-                Failure::Failed(why) => {
-                    failures += 1;
-                    self.failures.fetch_add(1, Relaxed);
-                    self.failed(address);
-                    why
-                }
-            };
-            if failures >= MAX_FAILURES {
-                return Err(give_up(format!("{failures} calls failed, the last at {address}: {why}")));
-            }
-            if lost >= MAX_LOST {
-                return Err(give_up(format!(
-                    "the service went away during {lost} calls for it, the last at {address}: {why}. Its own output says more"
-                )));
-            }
+            self.note(address, &failure);
+            tries.count(address, &failure).map_err(give_up)?;
             if self.has_been_silent_for_too_long() {
                 return Err(give_up(format!(
-                    "no service has answered for {}, the last was {address}: {why}. Start it again, or give it more time \
+                    "no service has answered for {}, the last was {address}: {}. Start it again, or give it more time \
                      with --patience",
-                    humantime::format_duration(self.patience)
+                    humantime::format_duration(self.patience),
+                    failure.why()
                 )));
             }
+        }
+    }
+
+    /// What a failure says of the service.
+    fn note(&self, address: SocketAddr, failure: &Failure) {
+        match failure {
+            Failure::Refused(_) => {} // an answer: the service works
+            Failure::Busy(hint, _) => {
+                self.refusals.fetch_add(1, Relaxed);
+                let rest = hint.unwrap_or(BUSY_REST).min(LONGEST_HINT);
+                self.without_answer(address, |replica| replica.is_busy(rest));
+            }
+            Failure::Away(why) | Failure::Lost(why) => {
+                self.outages.is_away(address, why);
+                self.without_answer(address, Replica::has_failed);
+            }
+            Failure::Failed(_) => self.without_answer(address, Replica::has_failed),
+        }
+        if let Failure::Lost(_) | Failure::Failed(_) = failure {
+            self.failures.fetch_add(1, Relaxed);
         }
     }
 
@@ -215,7 +222,9 @@ impl Client {
     /// The picture, if it is what was asked for.
     fn check(&self, frame: &v1::Frame, answer: ProcessResponse) -> Result<v1::Picture, Failure> {
         if answer.id != frame.id {
-            return Err(Failure::Failed("the answer is for another frame".to_owned()));
+            return Err(Failure::Failed(
+                "the answer is for another frame".to_owned(),
+            ));
         }
         let Some(picture) = answer.picture else {
             let name = answer.result.unwrap_or_default().processor;
@@ -282,7 +291,7 @@ impl Client {
         let (resting, awake): (Vec<_>, Vec<_>) = known.partition(|(_, r)| r.is_resting(now));
         let best = awake
             .into_iter()
-            .filter(|(_, replica)| replica.in_flight < replica.limit)
+            .filter(|(_, replica)| replica.has_room())
             .min_by_key(|(address, replica)| (Some(**address) == avoid, replica.in_flight));
         Ok(match best {
             Some((address, replica)) => {
@@ -307,22 +316,7 @@ impl Client {
         self.outages.has_answered(address, call_began);
     }
 
-    /// Sends it nothing for this long, and fewer calls at once from then on.
-    fn is_busy(&self, address: SocketAddr, rest: Duration) {
-        self.without_answer(address, |replica| {
-            replica.limit = (replica.limit.min(replica.in_flight) * 3 / 4).max(1);
-            replica.answered_at_limit = 0;
-            rest
-        });
-    }
-
-    /// Sends it nothing for a while, longer each time.
-    fn failed(&self, address: SocketAddr) {
-        self.without_answer(address, |replica| {
-            replica.rests.next().unwrap_or(LONGEST_REST)
-        });
-    }
-
+    /// Sends it nothing for as long as `rest` says.
     fn without_answer(&self, address: SocketAddr, rest: impl FnOnce(&mut Replica) -> Duration) {
         let now = Instant::now();
         let mut state = self.state();
@@ -342,55 +336,4 @@ impl Client {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Replica {
-    fn new(target: &targets::Target, address: SocketAddr, limit: usize) -> Result<Self, String> {
-        let channel = target
-            .connect(address)
-            .map_err(|error| format!("{address} cannot be used: {error}"))?;
-        Ok(Self {
-            client: ProcessorClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            in_flight: 0,
-            limit,
-            answered_at_limit: 0,
-            rests_until: None,
-            rests: rests(),
-        })
-    }
-
-    fn is_resting(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| until > now)
-    }
-
-    fn has_answered(&mut self, most: usize) {
-        self.rests = rests();
-        // One call more for each round of answers.
-        self.answered_at_limit += 1;
-        if self.limit < most && self.answered_at_limit >= self.limit {
-            self.limit += 1;
-            self.answered_at_limit = 0;
-        }
-    }
-}
-
-fn rests() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_REST)
-        .with_max_delay(LONGEST_REST)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-/// Once to twice as long, so that many clients do not come back at the same moment.
-fn jittered(rest: Duration) -> Duration {
-    let mut once = ExponentialBuilder::default()
-        .with_min_delay(rest)
-        .with_max_delay(rest)
-        .with_jitter()
-        .build();
-    once.next().unwrap_or(rest)
 }

@@ -4,10 +4,10 @@ use crate::failure::reason;
 use crate::targets::Target;
 use anyhow::bail;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -55,16 +55,15 @@ impl Directory {
 
     /// True if every address is on this machine.
     pub fn is_local(&self) -> bool {
-        self.lock()
-            .keys()
-            .all(|address| address.ip().is_loopback())
+        self.lock().keys().all(|address| address.ip().is_loopback())
     }
 
-    /// Looks up again and again until cancelled.
-    pub async fn follow(&self, stop: CancellationToken) {
+    /// Looks up again and again, until it is dropped.
+    pub async fn follow(&self) -> Infallible {
         let mut rhythm = tokio::time::interval(LOOK_UP_EVERY);
         rhythm.tick().await; // `open` has just done it
-        while stop.run_until_cancelled(rhythm.tick()).await.is_some() {
+        loop {
+            rhythm.tick().await;
             let mut found = BTreeMap::new();
             let mut complete = true;
             for target in &self.targets {
@@ -116,7 +115,11 @@ impl Directory {
 
 async fn look_up(target: &Target) -> std::io::Result<BTreeMap<SocketAddr, Target>> {
     let found = tokio::net::lookup_host(target.host_and_port()).await?;
-    Ok(found.map(|address| (address, target.clone())).collect())
+    let found: BTreeMap<_, _> = found.map(|address| (address, target.clone())).collect();
+    match found.is_empty() {
+        true => Err(std::io::Error::other("it has no address")),
+        false => Ok(found),
+    }
 }
 
 fn named(target: &Target, address: SocketAddr) -> String {

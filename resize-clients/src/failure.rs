@@ -19,6 +19,19 @@ pub enum Failure {
     Refused(String),
 }
 
+impl Failure {
+    /// For people.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Busy(_, why)
+            | Self::Away(why)
+            | Self::Lost(why)
+            | Self::Failed(why)
+            | Self::Refused(why) => why,
+        }
+    }
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let text = reason(&status);

@@ -134,7 +134,10 @@ mod tests {
         let path = folder.path().join("Frame100000.jpg");
         assert_eq!(fs::read(path).unwrap(), b"jpeg");
         let error = folder.check(3).unwrap_err().to_string();
-        assert!(error.contains("1 of 3") && error.contains("Frame00003.jpg"), "{error}");
+        assert!(
+            error.contains("1 of 3") && error.contains("Frame00003.jpg"),
+            "{error}"
+        );
         let error = folder.check(2).unwrap_err().to_string();
         assert!(error.contains("Frame100000.jpg"), "{error}");
     }
@@ -142,7 +145,12 @@ mod tests {
     #[test]
     fn only_frames_of_an_earlier_run_are_removed() {
         let out = tempfile::tempdir().unwrap();
-        for name in ["Frame00007.jpg", ".Frame00008.jpg.part", "Frame7.jpg", "notes.txt"] {
+        for name in [
+            "Frame00007.jpg",
+            ".Frame00008.jpg.part",
+            "Frame7.jpg",
+            "notes.txt",
+        ] {
             fs::write(out.path().join(name), b"").unwrap();
         }
         let folder = Folder::claim(out.path().to_owned()).unwrap();

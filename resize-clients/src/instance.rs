@@ -8,7 +8,7 @@ use crate::board::Board;
 use crate::client::Client;
 use crate::config::Encoding;
 use crate::folder::Folder;
-use crate::video::{Frame, Frames, Video};
+use crate::video::{Frame, Video};
 use anyhow::{Context, anyhow};
 use hdrhistogram::Histogram;
 use processor_proto::v1::{self, FrameId, frame::Content};
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What a frame asks the service for: see `processor resize --help`.
 const LABEL: &str = "resize";
+/// What calls under way get to end in after a stop.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 /// Three digits are enough for a latency.
 const DIGITS: u8 = 3;
 
@@ -65,6 +67,33 @@ struct Done {
     received_bytes: u64,
 }
 
+impl Outcome {
+    fn count(&mut self, done: &Done) {
+        self.frames += 1;
+        self.received_bytes += done.received_bytes;
+        let latency_us = done.latency.as_micros() as u64;
+        self.latencies
+            .record(latency_us)
+            .expect("it grows as needed");
+    }
+}
+
+/// The error that came first; what comes after it is mostly of its making.
+fn first(end: Option<anyhow::Result<()>>, error: anyhow::Error) -> anyhow::Result<()> {
+    match end {
+        Some(Err(first)) => Err(first),
+        None | Some(Ok(())) => Err(error),
+    }
+}
+
+/// Never, if there is no time.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Instance {
     /// Runs from its start to the end of the video, to the first frame that cannot be had, or until `stop`.
     pub async fn run(self, starts_at: Instant, stop: CancellationToken) -> Outcome {
@@ -80,14 +109,11 @@ impl Instance {
             failures: 0,
             error: None,
         };
-        let all = async {
-            tokio::time::sleep_until(starts_at.into()).await;
-            this.board.has_started(this.number);
-            let frames = this.video.read(this.encoding)?;
-            Self::all(&this, frames, &mut outcome).await
+        let wait = tokio::time::sleep_until(starts_at.into());
+        let result = match stop.run_until_cancelled(wait).await {
+            Some(()) => Self::all(&this, &mut outcome, &stop).await,
+            None => Err(anyhow!("stopped before its start")),
         };
-        let result = stop.run_until_cancelled(all).await;
-        let result = result.unwrap_or_else(|| Err(anyhow!("stopped before its end")));
         outcome.error = result.err();
         outcome.took = starts_at.elapsed();
         outcome.refusals = this.client.refusals.load(Relaxed);
@@ -96,35 +122,46 @@ impl Instance {
         outcome
     }
 
+    /// What is under way when something goes wrong is brought to its end, so that the count is right.
     async fn all(
         this: &Arc<Self>,
-        mut frames: Frames,
         outcome: &mut Outcome,
+        stop: &CancellationToken,
     ) -> anyhow::Result<()> {
+        this.board.has_started(this.number);
+        let mut frames = this.video.read(this.encoding)?;
         let mut calls = JoinSet::new();
         let mut read = 0;
-        let mut at_end = false;
-        while !at_end || !calls.is_empty() {
+        let mut end: Option<anyhow::Result<()>> = None;
+        let mut give_up_at = None;
+        while end.is_none() || !calls.is_empty() {
+            let has_room = calls.len() < this.in_flight.get();
             tokio::select! {
-                frame = frames.recv(), if !at_end && calls.len() < this.in_flight.get() => match frame {
-                    None => at_end = true,
-                    Some(frame) => {
-                        let frame = frame?;
+                frame = frames.recv(), if end.is_none() && has_room => match frame {
+                    None => end = Some(Ok(())),
+                    Some(Err(error)) => end = Some(Err(error.into())),
+                    Some(Ok(frame)) => {
                         read = frame.number;
                         outcome.sent_bytes += frame.content.len() as u64;
                         calls.spawn(Arc::clone(this).one(frame));
                     }
                 },
-                Some(done) = calls.join_next() => {
-                    let done = done.map_err(|error| anyhow!("a call's task ended: {error}"))??;
-                    outcome.frames += 1;
-                    outcome.received_bytes += done.received_bytes;
-                    let latency_us = done.latency.as_micros() as u64;
-                    outcome.latencies.record(latency_us).expect("it grows as needed");
-                    this.board.has_frames(this.number, outcome.frames);
+                Some(done) = calls.join_next() => match done {
+                    Ok(Ok(done)) => {
+                        outcome.count(&done);
+                        this.board.has_frames(this.number, outcome.frames);
+                    }
+                    Ok(Err(error)) => end = Some(first(end, error)),
+                    Err(error) => end = Some(first(end, anyhow!("a call's task ended: {error}"))),
+                },
+                () = stop.cancelled(), if give_up_at.is_none() => {
+                    end = Some(first(end, anyhow!("stopped before its end")));
+                    give_up_at = Some(tokio::time::Instant::now() + LAST_CALLS);
                 }
+                () = at(give_up_at) => calls.shutdown().await,
             }
         }
+        end.unwrap_or(Ok(()))?;
         this.folder.check(read)
     }
 

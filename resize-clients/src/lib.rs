@@ -18,6 +18,7 @@ mod folder;
 mod instance;
 mod local;
 mod outages;
+mod replica;
 mod summary;
 mod targets;
 mod video;
@@ -33,7 +34,7 @@ use crate::outages::Outages;
 use crate::summary::Summary;
 use crate::targets::Target;
 use crate::video::{Video, VideoError};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
@@ -74,10 +75,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     let began = Instant::now();
     let stop = CancellationToken::new();
-    let instances = start_all(&config, &video, encoding, folders, &directory, &board, &stop);
+    let instances = start_all(
+        &config, &video, encoding, folders, &directory, &board, &stop,
+    );
     let outcomes = tokio::select! {
         outcomes = finish(instances, &stop, shutdown, local.as_mut()) => outcomes?,
-        () = directory.follow(stop.clone()) => bail!("the name look-ups ended"),
+        never = directory.follow() => match never {},
         never = board.follow() => match never {},
     };
     let summary = Summary::of(&config, &outcomes, began.elapsed());
@@ -93,7 +96,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         0 => Ok(()),
         count => {
             let first = failed.into_iter().next().expect("there is one");
-            Err(first.context(format!("{count} of {} instances are incomplete", config.instances)))
+            Err(first.context(format!(
+                "{count} of {} instances are incomplete",
+                config.instances
+            )))
         }
     }
 }
@@ -103,14 +109,19 @@ fn check_json(config: &Config) -> Result<(), ConfigError> {
     let Some(path) = &config.json else {
         return Ok(());
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     match folder {
         Some(folder) if !folder.is_dir() => Err(ConfigError(format!(
             "--json {}: there is no folder {}",
             path.display(),
             folder.display()
         ))),
-        _ if path.is_dir() => Err(ConfigError(format!("--json {}: it is a folder", path.display()))),
+        _ if path.is_dir() => Err(ConfigError(format!(
+            "--json {}: it is a folder",
+            path.display()
+        ))),
         _ => Ok(()),
     }
 }

@@ -133,7 +133,12 @@ struct Leash {
 impl Leash {
     fn new(pid: u32) -> io::Result<Self> {
         let mut shell = Command::new("sh")
-            .args(["-c", "read -r word; kill -KILL \"$1\"", "leash", &pid.to_string()])
+            .args([
+                "-c",
+                "read -r word; kill -KILL \"$1\"",
+                "leash",
+                &pid.to_string(),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

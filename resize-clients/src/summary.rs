@@ -80,7 +80,12 @@ impl Summary {
 
     /// Whole or not at all.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let cannot = || format!("cannot write {}: give another file with --json", path.display());
+        let cannot = || {
+            format!(
+                "cannot write {}: give another file with --json",
+                path.display()
+            )
+        };
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),

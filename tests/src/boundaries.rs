@@ -83,7 +83,13 @@ fn opencv_stays_out_of_the_wire_the_pipeline_and_the_broker() {
 
 #[test]
 fn services_do_not_depend_on_each_other() {
-    let services = ["producer", "broker", "consumer", "processors", "resize-clients"];
+    let services = [
+        "producer",
+        "broker",
+        "consumer",
+        "processors",
+        "resize-clients",
+    ];
     for service in services {
         let manifest = root().join(service).join("Cargo.toml");
         let text = std::fs::read_to_string(manifest).expect("every service has a manifest");

@@ -5,7 +5,7 @@ use imagesize::ImageSize;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -64,7 +64,11 @@ impl Out {
     }
 
     /// Asserts that every frame is there once, whole and of this size; gives the files.
-    fn assert_complete(&self, instance: usize, (width, height): (usize, usize)) -> BTreeMap<String, Vec<u8>> {
+    fn assert_complete(
+        &self,
+        instance: usize,
+        (width, height): (usize, usize),
+    ) -> BTreeMap<String, Vec<u8>> {
         let files = self.files(instance);
         let wanted: Vec<_> = (1..=FRAMES).map(|n| format!("Frame{n:05}.jpg")).collect();
         let found: Vec<_> = files.keys().cloned().collect();
@@ -100,7 +104,9 @@ fn every_instance_writes_every_frame_once() {
     let first = out.assert_complete(1, (384, 288));
     for instance in 2..=3 {
         assert_eq!(out.assert_complete(instance, (384, 288)), first);
-        assert!(log.contains(&format!("vid-instance{instance} is complete: {FRAMES} frames")));
+        assert!(log.contains(&format!(
+            "vid-instance{instance} is complete: {FRAMES} frames"
+        )));
     }
     let table = out.json();
     assert_eq!(table["complete"], true);
@@ -116,7 +122,10 @@ fn every_instance_writes_every_frame_once() {
 #[test]
 fn each_run_has_the_size_that_it_asks_for_from_one_service() {
     let (_service, url) = service(&[]);
-    for (wish, size) in [("--size 100x60", (100, 60)), ("--scale 0.25 --send jpeg", (192, 144))] {
+    for (wish, size) in [
+        ("--size 100x60", (100, 60)),
+        ("--scale 0.25 --send jpeg", (192, 144)),
+    ] {
         let out = Out::new();
         let (code, log) = out.run(&format!("1 0 {} {wish} --endpoint {url}", clip()));
         assert_eq!(code, Some(0), "{log}");
@@ -134,7 +143,10 @@ fn a_service_that_dies_and_returns_is_used_again_and_no_frame_is_missing_or_doub
     service.kill9();
     clients.wait_for_log("is away");
     let so_far: usize = (1..=MANY).map(|instance| out.count(instance)).sum();
-    assert!(so_far < MANY * FRAMES, "it was over before the service died");
+    assert!(
+        so_far < MANY * FRAMES,
+        "it was over before the service died"
+    );
     let again = ["resize", "--scale", "0.5", "--listen", &address];
     let service = Process::start("processor", NO_KAFKA, &again);
     service.wait_for_log("listening");
@@ -165,6 +177,37 @@ fn of_two_services_one_may_die_for_good() {
 }
 
 #[test]
+fn a_name_with_two_addresses_is_two_services() {
+    let addresses = ("localhost", 1).to_socket_addrs().unwrap();
+    let names_both = addresses.into_iter().any(|address| address.is_ipv6());
+    if !names_both || TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED: localhost has no IPv6 address here");
+        return;
+    }
+    let (first, url) = service(&[]);
+    let port = url.rsplit_once(':').unwrap().1;
+    let listen = format!("[::1]:{port}");
+    let again = ["resize", "--scale", "0.5", "--listen", &listen];
+    let second = Process::start("processor", NO_KAFKA, &again);
+    second.wait_for_log("listening");
+    let out = Out::new();
+    let (code, log) = out.run(&format!(
+        "2 0 {} --endpoint http://localhost:{port}",
+        clip()
+    ));
+    assert_eq!(code, Some(0), "{log}");
+    (1..=2).for_each(|instance| drop(out.assert_complete(instance, (384, 288))));
+    for service in [first, second] {
+        service.wait_for_log(" ok, 0 not ok");
+        // Its last line of numbers: `resize: 0.0 fps, 0 in flight, 220 ok, 0 not ok`.
+        let is_used = |line: &str| line.contains(" ok,") && !line.contains(" 0 ok,");
+        wait_for("a service that was used", || {
+            service.log().lines().any(is_used).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_service_that_stays_away_is_waited_for_with_patience_and_then_named() {
     let (service, url) = service(&[]);
     let out = Out::new();
@@ -175,7 +218,13 @@ fn a_service_that_stays_away_is_waited_for_with_patience_and_then_named() {
     let (code, log) = clients.outcome();
     assert_eq!(code, Some(1), "{log}");
     let address = url.strip_prefix("http://").unwrap();
-    for word in ["error:", address, "--patience", "INCOMPLETE", "are incomplete"] {
+    for word in [
+        "error:",
+        address,
+        "--patience",
+        "INCOMPLETE",
+        "are incomplete",
+    ] {
         assert!(log.contains(word), "no {word:?} in\n{log}");
     }
     assert_eq!(out.json()["complete"], false);
@@ -189,7 +238,10 @@ fn a_full_service_is_asked_again_until_every_frame_is_there() {
     assert_eq!(code, Some(0), "{log}");
     (1..=3).for_each(|instance| drop(out.assert_complete(instance, (384, 288))));
     let table = out.json();
-    assert!(table["total"]["refused_calls"].as_u64().unwrap() > 0, "{table}");
+    assert!(
+        table["total"]["refused_calls"].as_u64().unwrap() > 0,
+        "{table}"
+    );
     assert!(log.contains("found the service full"), "{log}");
 }
 
@@ -207,7 +259,9 @@ fn local_starts_a_service_and_ends_it_however_it_ends_itself() {
         panic!("one service, not {:?}", services())
     };
     clients.kill9();
-    wait_for("the end of the local service", || is_gone(service).then_some(()));
+    wait_for("the end of the local service", || {
+        is_gone(service).then_some(())
+    });
 }
 
 /// Its children that are processors.
@@ -266,11 +320,27 @@ fn what_is_wrong_is_said_with_the_way_on() {
         (format!("0 1 {clip}"), 2, &["<N>"][..]),
         (format!("four 1 {clip}"), 2, &["<N>"]),
         (format!("2 -1 {clip}"), 2, &["<M>"]),
-        ("2 1 /nowhere/clip.mp4".to_owned(), 2, &["/nowhere/clip.mp4"]),
+        (
+            "2 1 /nowhere/clip.mp4".to_owned(),
+            2,
+            &["/nowhere/clip.mp4"],
+        ),
         (format!("2 1 {place}"), 2, &["not a file"]),
-        (format!("2 1 {}", text.display()), 2, &["notes.mp4", "ffprobe"]),
-        (format!("2 1 {clip} --endpoint nonsense"), 2, &["http://HOST:PORT"]),
-        (format!("2 1 {clip} --json {place}/no/table.json"), 2, &["--json"]),
+        (
+            format!("2 1 {}", text.display()),
+            2,
+            &["notes.mp4", "ffprobe"],
+        ),
+        (
+            format!("2 1 {clip} --endpoint nonsense"),
+            2,
+            &["http://HOST:PORT"],
+        ),
+        (
+            format!("2 1 {clip} --json {place}/no/table.json"),
+            2,
+            &["--json"],
+        ),
         (
             format!("2 1 {clip} --endpoint http://{address} --out {place}"),
             1,
@@ -306,5 +376,8 @@ fn a_frame_that_the_service_refuses_ends_its_instance_with_the_reason() {
     let out = Out::new();
     let (code, log) = out.run(&format!("1 0 {} --endpoint {url} --scale 16", clip()));
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("frame 1") && log.contains("--max-megapixels"), "{log}");
+    assert!(
+        log.contains("failed after") && log.contains("--max-megapixels"),
+        "{log}"
+    );
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tonic_types::StatusExt;
 
 /// As `resize-clients` sends them.
-const SENT_QUALITY: i32 = 95;
+const SENT_QUALITY: i32 = 90;
 /// The service's default.
 const RESULT_QUALITY: i32 = 85;
 /// A few hundred frames are enough variety; they are used again and again.
@@ -71,11 +71,12 @@ impl Pictures {
         let path = video.to_str().context("a name that is not UTF-8")?;
         let mut capture = VideoCapture::from_file(path, CAP_ANY)?;
         let (mut jpegs, mut pixels) = (Vec::new(), Mat::default());
+        let (mut width, mut height) = (0, 0);
         while jpegs.len() < IN_MEMORY && capture.read(&mut pixels)? {
+            (width, height) = (pixels.cols(), pixels.rows()); // behind the last one there are none
             jpegs.push(jpeg(&pixels, SENT_QUALITY)?.into());
         }
         ensure!(!jpegs.is_empty(), "{path} holds no pictures");
-        let (width, height) = (pixels.cols(), pixels.rows());
         Ok(Self {
             jpegs,
             width,
@@ -149,7 +150,8 @@ pub fn run_calls(args: &CallsArgs) -> Result<()> {
         for (number, client) in clients.into_iter().enumerate() {
             for _ in 0..args.in_flight {
                 let (next, pictures) = (Arc::clone(&next), Arc::clone(&pictures));
-                let (mut client, frames, scale) = (client.clone(), args.work.frames, args.work.scale);
+                let (mut client, frames, scale) =
+                    (client.clone(), args.work.frames, args.work.scale);
                 callers.spawn(async move {
                     loop {
                         let sequence = next.fetch_add(1, Ordering::Relaxed);

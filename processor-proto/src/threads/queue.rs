@@ -161,7 +161,9 @@ mod tests {
     }
 
     fn drain(queue: &mut Queue<&'static str>) -> String {
-        std::iter::from_fn(|| queue.next()).map(|(_, call)| call).collect()
+        std::iter::from_fn(|| queue.next())
+            .map(|(_, call)| call)
+            .collect()
     }
 
     #[test]
