@@ -288,7 +288,7 @@ fn a_run_that_is_stopped_says_what_it_has_and_fails() {
     clients.signal(Signal::SIGINT);
     let (code, log) = clients.outcome();
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("stopped before its end"), "{log}");
+    assert!(log.contains("stopped before its start"), "{log}");
     assert_eq!(out.json()["instances"][0]["frames"], FRAMES);
     assert_eq!(out.json()["instances"][1]["complete"], false);
 }
