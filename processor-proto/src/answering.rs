@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Processor,
+    processor::Caller,
     v1::{
         self, DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, frame::Content,
         processor_server,
@@ -24,12 +25,13 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
         &self,
         request: Request<ProcessRequest>,
     ) -> Result<Response<ProcessResponse>, Status> {
+        let caller = caller_of(&request);
         let ProcessRequest { frame, attempt } = request.into_inner();
         let frame = frame.ok_or_else(|| Status::invalid_argument("the request holds no frame"))?;
         check(&frame)?;
         let id = frame.id.clone();
         let started = Instant::now();
-        let processed = self.processor.process(frame).await?;
+        let processed = self.processor.process_for(caller, frame).await?;
         let took = processed.took.unwrap_or_else(|| started.elapsed());
         let result = v1::Result {
             processor: self.name.clone(),
@@ -60,6 +62,10 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
             ..self.processor.describe()
         }))
     }
+}
+
+fn caller_of<T>(request: &Request<T>) -> Caller {
+    request.remote_addr().map(Caller::at).unwrap_or_default()
 }
 
 fn check(frame: &v1::Frame) -> Result<(), Status> {

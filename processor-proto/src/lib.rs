@@ -52,7 +52,7 @@ pub const MAX_RECORD_BYTES: usize = 8 << 20;
 
 pub use counted::Counts;
 pub use excerpt::excerpt;
-pub use processor::{Attribute, ProcessError, Processed, Processor};
+pub use processor::{Attribute, Caller, ProcessError, Processed, Processor};
 pub use server::{
     MAX_MESSAGE_BYTES, ServeConfig, ServeError, Server, ServerTls, Stopped, TlsError, serve,
 };

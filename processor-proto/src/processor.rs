@@ -1,9 +1,14 @@
 //! What a processor is: a frame in, what was seen in it out.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use prost_types::Struct;
 use thiserror::Error;
+use tonic::{
+    codegen::http,
+    transport::server::{TcpConnectInfo, TlsConnectInfo},
+};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::v1;
 
@@ -37,6 +42,40 @@ pub trait Processor: Send + Sync + 'static {
         &self,
         frame: v1::Frame,
     ) -> impl Future<Output = Result<Processed, ProcessError>> + Send;
+
+    /// The same, with the caller known: for processors that are to be fair between callers.
+    fn process_for(
+        &self,
+        _caller: Caller,
+        frame: v1::Frame,
+    ) -> impl Future<Output = Result<Processed, ProcessError>> + Send {
+        self.process(frame)
+    }
+}
+
+/// Who calls: one connection. Calls that came by none (in-process ones) are all of one caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Caller(Option<SocketAddr>);
+
+impl Caller {
+    /// The connection whose other end is there.
+    pub fn at(peer: SocketAddr) -> Self {
+        Self(Some(peer))
+    }
+
+    /// Who made the request that has these extensions.
+    pub(crate) fn of(extensions: &http::Extensions) -> Self {
+        let plain = extensions.get::<TcpConnectInfo>();
+        let by_tls = || {
+            Some(
+                extensions
+                    .get::<TlsConnectInfo<TcpConnectInfo>>()?
+                    .get_ref(),
+            )
+        };
+        let connection = plain.or_else(by_tls);
+        Self(connection.and_then(TcpConnectInfo::remote_addr))
+    }
 }
 
 /// What a processor found in a frame.
@@ -154,6 +193,9 @@ pub enum ProcessError {
     /// Too much at once. The caller tries again later or elsewhere, and counts no failure.
     #[error("{0}")]
     Busy(String),
+    /// The same, and when it is worth to try again.
+    #[error("{why}")]
+    Full { why: String, retry_after: Duration },
     /// It went wrong this time. The caller counts a failure and tries elsewhere.
     #[error("{0}")]
     Failed(String),
@@ -164,6 +206,11 @@ impl From<ProcessError> for tonic::Status {
         match error {
             ProcessError::InvalidFrame(why) => Self::invalid_argument(why),
             ProcessError::Busy(why) => Self::resource_exhausted(why),
+            ProcessError::Full { why, retry_after } => Self::with_error_details(
+                tonic::Code::ResourceExhausted,
+                why,
+                ErrorDetails::with_retry_info(Some(retry_after)),
+            ),
             ProcessError::Failed(why) => Self::internal(why),
         }
     }

@@ -5,6 +5,7 @@
 //!               -> after the grace time: calls that still run are answered with UNAVAILABLE
 //! ```
 
+mod held;
 mod metrics_endpoint;
 mod tls;
 
@@ -26,6 +27,7 @@ use crate::{
     v1::{self, processor_server::ProcessorServer},
 };
 
+use held::Held;
 pub use tls::{ServerTls, TlsError};
 
 /// The largest message a processor takes or gives: a frame as large as Kafka takes here (8 MiB), and what is around it.
@@ -64,6 +66,9 @@ pub struct ServeConfig {
     pub max_message_bytes: usize,
     /// Calls one connection may have open at once.
     pub max_streams: u32,
+    /// Requests held at once, of all connections together: more are refused before they are read. Times
+    /// `max_message_bytes` it bounds the memory that callers can claim. None: no bound but those of each connection.
+    pub max_held: Option<usize>,
     /// How long running calls may go on after the shutdown began.
     pub grace: Duration,
 }
@@ -77,6 +82,7 @@ impl Default for ServeConfig {
             metrics: None,
             max_message_bytes: MAX_MESSAGE_BYTES,
             max_streams: MAX_STREAMS,
+            max_held: None,
             grace: Duration::from_secs(10),
         }
     }
@@ -240,6 +246,7 @@ async fn router<S: v1::processor_server::Processor>(
     let processor = ProcessorServer::new(service)
         .max_decoding_message_size(config.max_message_bytes)
         .max_encoding_message_size(config.max_message_bytes);
+    let processor = Held::new(processor, config.max_held.unwrap_or(usize::MAX));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ProcessorServer<S>>().await;
     let reflection = tonic_reflection::server::Builder::configure()

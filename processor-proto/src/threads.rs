@@ -1,25 +1,34 @@
 //! Work that keeps a core busy, on threads of its own.
 //!
 //! ```text
-//! call -> admission (at most `admission` calls waiting or running, else RESOURCE_EXHAUSTED)
-//!      -> queue, in the order of arrival -> thread -> answer
+//! call -> admission (at most `admission` calls waiting or running, else RESOURCE_EXHAUSTED and when to come back)
+//!      -> a line for each caller, served in turn -> thread -> answer
 //! ```
-//! The waiting call owns its frame and its place; the queue only points to it. So a call that its caller gave up
-//! frees both at once and is skipped when its turn comes.
+//! One caller alone may use all places; when several want them, each gets its share (see [`queue`]). A call that its
+//! caller gave up leaves its line at once.
+
+mod queue;
 
 use std::{
-    collections::VecDeque,
     io,
     num::NonZeroUsize,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::{ProcessError, Processed, Processor, counted::panic_text, v1};
+use crate::{ProcessError, Processed, Processor, counted::panic_text, processor::Caller, v1};
+use queue::{Entered, Queue, Ticket};
+
+/// A hint is no shorter: a caller that comes back at once finds the same.
+const SHORTEST_WAIT: Duration = Duration::from_millis(2);
+/// And no longer: what is here now may be unusually slow.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How much the newest call counts for the average of the work's time.
+const NEWEST_SHARE: f64 = 0.1;
 
 /// A processor whose work blocks its thread.
 pub trait BlockingProcessor: Send + Sync + 'static {
@@ -66,8 +75,7 @@ impl Default for Threads {
 /// Dropping it lets running work end on its own: work that hangs cannot be ended, and must not hold up a stop.
 pub struct OnThreads<P> {
     pool: Arc<Pool<P>>,
-    admission: Arc<Semaphore>,
-    admitted_at_most: usize,
+    threads: Threads,
 }
 
 impl<P: BlockingProcessor> OnThreads<P> {
@@ -75,14 +83,17 @@ impl<P: BlockingProcessor> OnThreads<P> {
     pub fn start(processor: P, threads: Threads) -> io::Result<Self> {
         let pool = Arc::new(Pool {
             processor,
-            queue: Mutex::default(),
+            state: Mutex::new(State {
+                queue: Queue::new(threads.admission.get()),
+                work_s: 0.0,
+                closed: false,
+            }),
             arrival: Condvar::new(),
         });
         // Made first, so that the threads that did start end if a later one does not.
         let this = Self {
             pool: Arc::clone(&pool),
-            admission: Arc::new(Semaphore::new(threads.admission.get())),
-            admitted_at_most: threads.admission.get(),
+            threads,
         };
         for number in 0..threads.count.get() {
             let pool = Arc::clone(&pool);
@@ -91,6 +102,35 @@ impl<P: BlockingProcessor> OnThreads<P> {
                 .spawn(move || pool.work())?;
         }
         Ok(this)
+    }
+
+    /// Puts the call into its caller's line, and tells one that has to make room for it.
+    fn enter(&self, caller: Caller, waiting: Waiting) -> Result<Ticket, ProcessError> {
+        let mut state = self.pool.lock();
+        let (ticket, displaced) = match state.queue.enter(caller, waiting) {
+            Entered::Waiting(ticket) => (ticket, None),
+            Entered::InsteadOf(ticket, displaced) => (ticket, Some(displaced)),
+            Entered::Refused(_) => return Err(self.full(&state)),
+        };
+        let full = displaced.map(|displaced| (displaced, self.full(&state)));
+        drop(state);
+        self.pool.arrival.notify_one();
+        if let Some((displaced, full)) = full {
+            // If it has left meanwhile, nobody needs to know.
+            let _ = displaced.answer.send(Err(full));
+        }
+        Ok(ticket)
+    }
+
+    /// By then half of what is here will have left: who comes back finds room, and the threads have not run dry.
+    fn full(&self, state: &State) -> ProcessError {
+        let taken = state.queue.taken();
+        let rounds = taken as f64 / self.threads.count.get() as f64 / 2.0;
+        let wait = Duration::try_from_secs_f64(state.work_s * rounds).unwrap_or(LONGEST_WAIT);
+        ProcessError::Full {
+            why: format!("{taken} calls are waiting or running here already"),
+            retry_after: wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+        }
     }
 }
 
@@ -114,112 +154,111 @@ impl<P: BlockingProcessor> Processor for OnThreads<P> {
         v1::DescribeResponse {
             name: self.name().into(),
             version: self.version().into(),
-            max_in_flight: u32::try_from(self.admitted_at_most).unwrap_or(u32::MAX),
+            max_in_flight: u32::try_from(self.threads.admission.get()).unwrap_or(u32::MAX),
             needs_pixels: true,
         }
     }
 
     async fn process(&self, frame: v1::Frame) -> Result<Processed, ProcessError> {
-        let place = Arc::clone(&self.admission)
-            .try_acquire_owned()
-            .map_err(|_| {
-                ProcessError::Busy(format!(
-                    "{} calls are waiting or running here already",
-                    self.admitted_at_most
-                ))
-            })?;
+        self.process_for(Caller::default(), frame).await
+    }
+
+    async fn process_for(
+        &self,
+        caller: Caller,
+        frame: v1::Frame,
+    ) -> Result<Processed, ProcessError> {
         let (answer, answered) = oneshot::channel();
-        let call = Arc::new(Call {
-            frame,
-            _place: place,
-        });
-        self.pool.push(
-            Waiting {
-                call: Arc::downgrade(&call),
-                answer,
-            },
-            self.admitted_at_most,
-        );
-        let result = answered.await.unwrap_or_else(|_| {
+        let ticket = self.enter(caller, Waiting { frame, answer })?;
+        let _leave = Leave {
+            pool: &self.pool,
+            caller,
+            ticket,
+        };
+        answered.await.unwrap_or_else(|_| {
             Err(ProcessError::Failed(
                 "the thread ended without an answer".into(),
             ))
-        });
-        drop(call);
-        result
+        })
     }
 }
 
-/// An admitted call. Whoever holds it keeps its place: the caller while it waits, and the thread that works on it.
-struct Call {
+/// An admitted call, in its caller's line until a thread takes it.
+struct Waiting {
     frame: v1::Frame,
-    _place: OwnedSemaphorePermit,
+    answer: oneshot::Sender<Result<Processed, ProcessError>>,
 }
 
-struct Waiting {
-    call: Weak<Call>,
-    answer: oneshot::Sender<Result<Processed, ProcessError>>,
+/// Takes a call that gives up waiting out of its line. One that a thread works on keeps its place until that ends.
+struct Leave<'a, P> {
+    pool: &'a Pool<P>,
+    caller: Caller,
+    ticket: Ticket,
+}
+
+impl<P> Drop for Leave<'_, P> {
+    fn drop(&mut self) {
+        // Outside of the lock: dropping a frame frees megabytes.
+        let left = self.pool.lock().queue.leave(self.caller, self.ticket);
+        drop(left);
+    }
 }
 
 struct Pool<P> {
     processor: P,
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     arrival: Condvar,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
+struct State {
+    queue: Queue<Waiting>,
+    /// How long the work of a call takes on average, seconds.
+    work_s: f64,
     closed: bool,
 }
 
 impl<P> Pool<P> {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // The queue is whole between any two of its operations, so a panic elsewhere cannot have broken it.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two of its operations, so a panic elsewhere cannot have broken it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, waiting: Waiting, admitted_at_most: usize) {
-        let mut queue = self.lock();
-        // Only abandoned calls can make the queue longer than admission allows. If every thread hangs, nobody
-        // takes them out at their turn.
-        if queue.waiting.len() >= admitted_at_most {
-            queue
-                .waiting
-                .retain(|waiting| waiting.call.strong_count() > 0);
-        }
-        queue.waiting.push_back(waiting);
-        drop(queue);
-        self.arrival.notify_one();
-    }
-
-    /// The next in line, in the order of arrival; `None` when the pool is closed.
-    fn next(&self) -> Option<Waiting> {
-        let mut queue = self.lock();
+    /// The next in turn; `None` when the pool is closed.
+    fn next(&self) -> Option<(Caller, Waiting)> {
+        let mut state = self.lock();
         loop {
-            if queue.closed {
+            if state.closed {
                 return None;
             }
-            if let Some(waiting) = queue.waiting.pop_front() {
-                return Some(waiting);
+            if let Some(next) = state.queue.next() {
+                return Some(next);
             }
-            queue = self
+            state = self
                 .arrival
-                .wait(queue)
+                .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn has_run(&self, caller: Caller, took: Duration) {
+        let mut state = self.lock();
+        state.queue.has_run(caller);
+        let took_s = took.as_secs_f64();
+        state.work_s = match state.work_s {
+            0.0 => took_s,
+            average => average + (took_s - average) * NEWEST_SHARE,
+        };
     }
 }
 
 impl<P: BlockingProcessor> Pool<P> {
     fn work(&self) {
-        while let Some(Waiting { call, answer }) = self.next() {
-            let Some(call) = call.upgrade() else {
-                continue; // its caller is gone
-            };
-            let result = self.process(&call.frame);
+        while let Some((caller, Waiting { frame, answer })) = self.next() {
+            let started = Instant::now();
+            let result = self.process(&frame);
+            drop(frame);
             // Before the answer: who has it may call again at once and find the place free.
-            drop(call);
+            self.has_run(caller, started.elapsed());
             // A caller that left meanwhile needs no answer.
             let _ = answer.send(result);
         }

@@ -24,11 +24,13 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
 
 /// Longer than anything here takes, short enough to fail while one watches.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Running {
+    address: String,
     client: ProcessorClient<Channel>,
     channel: Channel,
     counts: Arc<Counts>,
@@ -42,12 +44,13 @@ async fn start(processor: impl Processor, config: ServeConfig) -> Running {
     let counts = server.counts();
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(server.run(processor, shutdown.clone()));
-    let channel = Channel::from_shared(address)
+    let channel = Channel::from_shared(address.clone())
         .unwrap()
         .connect()
         .await
         .unwrap();
     Running {
+        address,
         client: ProcessorClient::new(channel.clone()),
         channel,
         counts,
@@ -281,6 +284,97 @@ async fn admission_refuses_at_once_what_would_wait_too_long() {
     // Each place is free again before its answer is seen: one caller, one place, no refusal.
     for n in 0..50 {
         assert!(server.call(request(100 + n)).await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_greedy_caller_gives_way_to_others_and_is_told_when_to_come_back() {
+    let gate = Gate::default();
+    let pool = OnThreads::start(gate.clone(), threads(1, 6)).unwrap();
+    let server = start(pool, ServeConfig::default()).await;
+    let address = server.address.clone();
+    let other = ProcessorClient::connect(address).await.unwrap();
+    // All places, of which one runs.
+    let greedy: Vec<_> = (0..6).map(|n| server.call(request(n))).collect();
+    gate.has_begun(1).await;
+    server.in_flight(6).await;
+    // Another connection gets its share: three places, taken from the newest calls of the greedy one.
+    let modest: Vec<_> = (100..103)
+        .map(|n| {
+            let mut client = other.clone();
+            tokio::spawn(async move { client.process(request(n)).await })
+        })
+        .collect();
+    bounded(async {
+        while greedy.iter().filter(|call| call.is_finished()).count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Now shares are equal, and neither takes from the other.
+    let one_more = bounded(server.call(request(6))).await.unwrap();
+    assert_eq!(one_more.unwrap_err().code(), Code::ResourceExhausted);
+    gate.open();
+    for call in modest {
+        assert!(bounded(call).await.unwrap().is_ok());
+    }
+    let mut refused = 0;
+    for call in greedy {
+        if let Err(status) = bounded(call).await.unwrap() {
+            assert_full(&status);
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 3);
+}
+
+/// RESOURCE_EXHAUSTED, with the time after which to come back.
+fn assert_full(status: &Status) {
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let retry = status.get_details_retry_info().expect("a hint");
+    assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()));
+}
+
+#[tokio::test]
+async fn requests_beyond_what_may_be_held_are_refused_and_the_connection_lives() {
+    let gate = Gate::default();
+    let pool = OnThreads::start(gate.clone(), threads(1, 100)).unwrap();
+    let config = ServeConfig {
+        max_held: Some(4),
+        ..ServeConfig::default()
+    };
+    let server = start(pool, config).await;
+    let large = |sequence: u64| {
+        let mut request = request(sequence);
+        let frame = request.frame.as_mut().unwrap();
+        (frame.width, frame.height) = (2000, 2000);
+        frame.content = Some(Content::Inline(vec![0; 4_000_000].into()));
+        request
+    };
+    let calls: Vec<_> = (0..6).map(|n| server.call(large(n))).collect();
+    // One caller may hold half of what may be held.
+    bounded(async {
+        while calls.iter().filter(|call| call.is_finished()).count() < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.in_flight(2).await;
+    // Another one still finds room.
+    let mut other = ProcessorClient::connect(server.address.clone())
+        .await
+        .unwrap();
+    let others = tokio::spawn(async move { other.process(request(9)).await });
+    server.in_flight(3).await;
+    gate.open();
+    assert!(bounded(others).await.unwrap().is_ok());
+    for call in calls {
+        if let Err(status) = bounded(call).await.unwrap() {
+            assert_full(&status);
+        }
+    }
+    for n in 0..20 {
+        assert!(bounded(server.call(large(100 + n))).await.unwrap().is_ok());
     }
 }
 

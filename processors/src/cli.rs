@@ -1,6 +1,6 @@
 //! The command line, and how it becomes a [`Config`].
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use processor_proto::{ServeConfig, ServerTls, Threads};
@@ -135,12 +135,12 @@ struct ResizeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct TargetArgs {
-    /// The new size in pixels
-    #[arg(long, value_name = "WxH")]
-    size: Option<PixelSize>,
-    /// The new size as a part of the old one
-    #[arg(long, value_name = "F", value_parser = scale)]
-    scale: Option<f64>,
+    /// The new size in pixels, for frames that do not ask for one (by a label: resize=WxH or resize=F)
+    #[arg(long, value_name = "WxH", value_parser = Target::size)]
+    size: Option<Target>,
+    /// The new size as a part of the old one, for frames that do not ask for one
+    #[arg(long, value_name = "F", value_parser = Target::scale)]
+    scale: Option<Target>,
 }
 
 #[derive(Debug, Args)]
@@ -178,36 +178,6 @@ struct ChaosArgs {
     /// Append a line for every call before answering it: source epoch sequence attempt outcome
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-}
-
-/// `WIDTHxHEIGHT`, both positive.
-#[derive(Clone, Copy, Debug)]
-struct PixelSize {
-    width: u32,
-    height: u32,
-}
-
-impl FromStr for PixelSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let side = |text: &str| text.parse().ok().filter(|side| (1..=65_500).contains(side));
-        text.split_once('x')
-            .and_then(|(width, height)| {
-                Some(Self {
-                    width: side(width)?,
-                    height: side(height)?,
-                })
-            })
-            .ok_or_else(|| format!("{text:?} is not WIDTHxHEIGHT with sides of 1 to 65500 pixels"))
-    }
-}
-
-fn scale(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|scale| *scale > 0.0 && *scale <= 16.0)
-        .ok_or_else(|| format!("{text:?} is not a number above 0, up to 16"))
 }
 
 /// Why a command line cannot be.
@@ -320,10 +290,9 @@ impl TryFrom<Command> for Kind {
 
 impl From<TargetArgs> for Target {
     fn from(args: TargetArgs) -> Self {
-        match (args.size, args.scale) {
-            (Some(PixelSize { width, height }), _) => Self::Size { width, height },
-            (None, scale) => Self::Scale(scale.expect("clap demands one of the two")),
-        }
+        args.size
+            .or(args.scale)
+            .expect("clap demands one of the two")
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod echo;
 pub mod faces;
+pub mod hardware;
 mod instances;
 pub mod motion;
 mod opencv_error;
@@ -28,10 +29,17 @@ use crate::{
     config::{Config, Kind},
     echo::Echo,
     faces::{CascadeError, Faces},
+    hardware::Hardware,
     motion::Motion,
     people::People,
     resize::Resize,
 };
+
+/// Requests that are received, wait or run: room for those of several callers to be on their way while others wait.
+const HELD_PER_PLACE: usize = 4;
+/// With few places too, some dozens of callers are to be heard and told when to come back. In the worst case (each frame
+/// as large as a frame may be) this is 512 MiB.
+const LEAST_HELD: usize = 64;
 
 /// Why a processor cannot be served (any more).
 #[derive(Debug, Error)]
@@ -41,7 +49,7 @@ pub enum RunError {
     Cascade(#[from] CascadeError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    #[error("OpenCV cannot make the people detector: {0}")]
+    #[error("OpenCV: {0}")]
     OpenCv(#[from] opencv::Error),
     #[error("cannot start the threads: {0}; give fewer with --threads")]
     Threads(io::Error),
@@ -67,6 +75,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     // A call beyond the admission is to be refused, not to wait for a free stream.
     let streams = u32::try_from(admission.saturating_mul(2)).unwrap_or(u32::MAX);
     serve.max_streams = serve.max_streams.max(streams);
+    if !matches!(kind, Kind::Echo { .. } | Kind::Chaos { .. }) {
+        serve.max_held = Some(HELD_PER_PLACE.saturating_mul(admission).max(LEAST_HELD));
+    }
     if matches!(kind, Kind::Chaos { .. }) {
         // The oversized answer must reach the caller's limit.
         serve.max_message_bytes = 2 * OVERSIZE_BYTES;
@@ -129,10 +140,14 @@ impl Built {
                 Self::People(start(People::new(work_width, decoder)?, threads)?)
             }
             Kind::Resize { target, quality } => {
+                let hardware = Hardware::find()?;
+                let cuda = hardware::cuda()?;
+                tracing::info!(scaling = %hardware, %cuda, threads = threads.count, "hardware");
                 let resize = Resize {
                     target,
                     quality,
                     decoder,
+                    hardware,
                 };
                 Self::Resize(start(resize, threads)?)
             }

@@ -7,7 +7,8 @@
 
 use imagesize::ImageType;
 use opencv::{
-    core::{Mat, MatTraitConst, Size, Vector},
+    boxed_ref::BoxedRef,
+    core::{Mat, MatTraitConst, Size, ToInputArray, Vec3b, Vector},
     imgcodecs, imgproc,
 };
 use processor_proto::{
@@ -68,6 +69,13 @@ pub enum Reduce {
     DownTo { width: u32, height: u32 },
 }
 
+/// What a frame shows, decoded.
+pub enum Pixels<'a> {
+    Decoded(Mat),
+    /// In the frame's own memory.
+    InPlace(BoxedRef<'a, Mat>),
+}
+
 /// Decodes frames of at most `max_pixels` pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder {
@@ -82,6 +90,19 @@ impl Decoder {
         channels: Channels,
         reduce: Reduce,
     ) -> Result<Mat, PictureError> {
+        match self.view(frame, channels, reduce)? {
+            Pixels::Decoded(mat) => Ok(mat),
+            Pixels::InPlace(mat) => mat.try_clone().map_err(decoder),
+        }
+    }
+
+    /// The same, without a copy where the content is the pixels already.
+    pub fn view<'a>(
+        &self,
+        frame: &'a Frame,
+        channels: Channels,
+        reduce: Reduce,
+    ) -> Result<Pixels<'a>, PictureError> {
         let content = frame
             .inline()
             .ok_or(PictureError::NoContent(frame.content_word()))?;
@@ -94,7 +115,7 @@ impl Decoder {
             codec @ (Codec::Jpeg | Codec::Png) => {
                 self.check_size(header_size(codec, content)?, declared)?;
                 check_whole(codec, content)?;
-                encoded(content, declared, channels, reduce)
+                encoded(content, declared, channels, reduce).map(Pixels::Decoded)
             }
             other => Err(PictureError::Codec(other.word())),
         }
@@ -177,7 +198,11 @@ fn reduction((width, height): (u64, u64), reduce: Reduce) -> u64 {
         .unwrap_or(1)
 }
 
-fn raw(frame: &Frame, content: &[u8], channels: Channels) -> Result<Mat, PictureError> {
+fn raw<'a>(
+    frame: &'a Frame,
+    content: &'a [u8],
+    channels: Channels,
+) -> Result<Pixels<'a>, PictureError> {
     let format = frame.pixel_format();
     let bytes_per_pixel = format
         .bytes_per_pixel()
@@ -187,20 +212,24 @@ fn raw(frame: &Frame, content: &[u8], channels: Channels) -> Result<Mat, Picture
         return Err(NotWhole::CutOff("its length is not width * height * bytes per pixel").into());
     }
     // At most `max_pixels` pixels, so both fit.
-    let rows = i32::try_from(frame.height).map_err(|e| PictureError::Decoder(e.to_string()))?;
-    let row = Mat::from_slice(content).map_err(decoder)?;
-    let channel_count = i32::try_from(bytes_per_pixel).expect("1 or 3");
-    let pixels = row.reshape(channel_count, rows).map_err(decoder)?;
+    let side =
+        |pixels: u32| i32::try_from(pixels).map_err(|e| PictureError::Decoder(e.to_string()));
+    let (rows, columns) = (side(frame.height)?, side(frame.width)?);
+    let pixels = match bytes_per_pixel {
+        1 => Mat::new_rows_cols_with_bytes::<u8>(rows, columns, content),
+        _ => Mat::new_rows_cols_with_bytes::<Vec3b>(rows, columns, content),
+    };
+    let pixels = pixels.map_err(decoder)?;
     let conversion = match (format, channels) {
         (PixelFormat::Bgr24, Channels::Gray) => imgproc::COLOR_BGR2GRAY,
         (PixelFormat::Rgb24, Channels::Gray) => imgproc::COLOR_RGB2GRAY,
         (PixelFormat::Rgb24, Channels::Bgr) => imgproc::COLOR_RGB2BGR,
         (PixelFormat::Gray8, Channels::Bgr) => imgproc::COLOR_GRAY2BGR,
-        _ => return pixels.try_clone().map_err(decoder),
+        _ => return Ok(Pixels::InPlace(pixels)),
     };
     let mut mat = Mat::default();
     imgproc::cvt_color_def(&pixels, &mut mat, conversion).map_err(decoder)?;
-    Ok(mat)
+    Ok(Pixels::Decoded(mat))
 }
 
 fn decoder(error: opencv::Error) -> PictureError {
@@ -228,20 +257,25 @@ pub fn at_most_wide(mat: Mat, width: u32, frame: &Frame) -> opencv::Result<(Mat,
 }
 
 /// The picture in another size. Errors are OpenCV's (out of memory).
-pub fn scaled(mat: &Mat, size: Size) -> opencv::Result<Mat> {
-    let shrinks = size.width <= mat.cols() && size.height <= mat.rows();
-    let interpolation = if shrinks {
-        imgproc::INTER_AREA
-    } else {
-        imgproc::INTER_LINEAR
-    };
+pub fn scaled(mat: &(impl MatTraitConst + ToInputArray), size: Size) -> opencv::Result<Mat> {
     let mut scaled = Mat::default();
+    let interpolation = interpolation(mat.size()?, size);
     imgproc::resize(mat, &mut scaled, size, 0.0, 0.0, interpolation)?;
     Ok(scaled)
 }
 
+/// Means over areas where much fewer pixels are left: nothing flickers and no fine pattern turns into a coarse one. Near
+/// the old size means between neighbours are as good (38 dB both, at 3/4) in a seventh of the time.
+pub fn interpolation(from: Size, to: Size) -> i32 {
+    let is_near = |from: i32, to: i32| i64::from(to) * 4 >= i64::from(from) * 3;
+    match is_near(from.width, to.width) && is_near(from.height, to.height) {
+        true => imgproc::INTER_LINEAR,
+        false => imgproc::INTER_AREA,
+    }
+}
+
 /// A JPEG of the picture; `quality` is 1 to 100. Errors are OpenCV's (more than 65,500 pixels a side).
-pub fn jpeg_of(mat: &Mat, quality: u8) -> opencv::Result<Vec<u8>> {
+pub fn jpeg_of(mat: &impl ToInputArray, quality: u8) -> opencv::Result<Vec<u8>> {
     let mut jpeg = Vector::new();
     let parameters = Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, i32::from(quality)]);
     imgcodecs::imencode(".jpg", mat, &mut jpeg, &parameters)?;

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use opencv::{
-    core::{CV_8UC3, Mat, Point, Rect, Scalar, Size, Vector},
+    core::{self, CV_8UC3, Mat, Point, Rect, Scalar, Size, Vector},
     imgcodecs, imgproc,
+    prelude::*,
 };
 use processor_proto::{
     BlockingProcessor, ProcessError,
@@ -12,10 +13,11 @@ use processor_proto::{
 };
 use processors::{
     faces::Faces,
+    hardware::Hardware,
     motion::{MAX_SOURCES, Motion},
     people::People,
     picture::{DEFAULT_MAX_PIXELS, Decoder},
-    resize::{Resize, Target},
+    resize::{LABEL, Resize, Target},
 };
 
 const DECODER: Decoder = Decoder {
@@ -247,6 +249,7 @@ fn a_resized_picture_has_the_size_asked_for() {
             target,
             quality: 80,
             decoder: DECODER,
+            hardware: Hardware::Cpu,
         };
         let processed = resize.process(&street).unwrap();
         let picture = processed.new_picture().unwrap();
@@ -255,9 +258,116 @@ fn a_resized_picture_has_the_size_asked_for() {
         let back = frame(0, size, picture.content.clone());
         let again = Resize {
             target: Target::Scale(1.0),
-            ..resize
+            ..resize.clone()
         };
         assert!(again.process(&back).is_ok());
+    }
+}
+
+/// Differences of pixels between two JPEGs of one size: mean and largest.
+fn difference(one: &[u8], other: &[u8]) -> (f64, f64) {
+    let decode = |jpeg: &[u8]| imgcodecs::imdecode(&jpeg, imgcodecs::IMREAD_COLOR).unwrap();
+    let (one, other) = (decode(one), decode(other));
+    let mut difference = Mat::default();
+    core::absdiff(&one, &other, &mut difference).unwrap();
+    let mean: f64 = core::mean_def(&difference)
+        .unwrap()
+        .iter()
+        .take(3)
+        .sum::<f64>()
+        / 3.0;
+    let largest = difference.data_bytes().unwrap().iter().max().copied();
+    (mean, f64::from(largest.unwrap()))
+}
+
+/// Where there is no OpenCL device there is nothing to compare: `OPENCV_OPENCL_DEVICE=:CPU:` with the package
+/// pocl-opencl-icd makes one of any machine.
+#[test]
+fn opencl_makes_the_same_picture_as_the_cpu() {
+    let cpu = Resize {
+        target: Target::Scale(0.3),
+        quality: 95,
+        decoder: DECODER,
+        hardware: Hardware::Cpu,
+    };
+    let opencl = Resize {
+        hardware: Hardware::find().unwrap(),
+        ..cpu.clone()
+    };
+    if opencl.hardware == Hardware::Cpu {
+        eprintln!("SKIPPED: there is no OpenCL device here");
+        return;
+    }
+    for scale in [0.3, 0.7, 1.5] {
+        let picture = |resize: &Resize| {
+            let resize = Resize {
+                target: Target::Scale(scale),
+                ..resize.clone()
+            };
+            let processed = resize.process(&street().0).unwrap();
+            processed.new_picture().unwrap().content.clone()
+        };
+        let (mean, largest) = difference(&picture(&cpu), &picture(&opencl));
+        assert!(mean < 0.5 && largest < 16.0, "{scale}: {mean} {largest}");
+    }
+}
+
+#[test]
+fn a_raw_frame_is_resized_as_its_jpeg_is() {
+    let resize = Resize {
+        target: Target::Scale(0.5),
+        quality: 95,
+        decoder: DECODER,
+        hardware: Hardware::Cpu,
+    };
+    let jpeg = street().0;
+    let pixels = imgcodecs::imdecode(&jpeg.inline().unwrap().as_ref(), imgcodecs::IMREAD_COLOR);
+    let pixels = Bytes::copy_from_slice(pixels.unwrap().data_bytes().unwrap());
+    let raw = Frame {
+        codec: Codec::Raw.into(),
+        ..frame(0, (768, 576), pixels)
+    };
+    let picture = |frame: &Frame| {
+        let processed = resize.process(frame).unwrap();
+        processed.new_picture().unwrap().content.clone()
+    };
+    // Decoding to half the size in the transform is no exact mean of the pixels.
+    let (mean, _) = difference(&picture(&jpeg), &picture(&raw));
+    assert!(mean < 2.0, "{mean}");
+}
+
+#[test]
+fn a_frame_may_ask_for_its_own_size_by_a_label() {
+    let resize = Resize {
+        target: Target::Scale(0.5),
+        quality: 80,
+        decoder: DECODER,
+        hardware: Hardware::Cpu,
+    };
+    let wish = |text: &str| {
+        let mut frame = street().0;
+        frame.labels.insert(LABEL.into(), text.into());
+        resize.process(&frame)
+    };
+    for (text, size) in [("100x50", (100, 50)), ("0.25", (192, 144))] {
+        let processed = wish(text).unwrap();
+        let picture = processed.new_picture().unwrap();
+        assert_eq!((picture.width, picture.height), size, "{text}");
+    }
+    for text in [
+        "",
+        "small",
+        "0",
+        "-1",
+        "17",
+        "10x0",
+        "nan",
+        &"9".repeat(1000),
+    ] {
+        let error = wish(text).unwrap_err();
+        assert!(matches!(error, ProcessError::InvalidFrame(_)), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("label resize") && said.len() < 200, "{said}");
     }
 }
 
@@ -267,6 +377,7 @@ fn a_scale_that_would_make_a_giant_is_refused() {
         target: Target::Scale(16.0),
         quality: 80,
         decoder: DECODER,
+        hardware: Hardware::Cpu,
     };
     let error = resize.process(&street().0).unwrap_err();
     assert!(matches!(error, ProcessError::InvalidFrame(_)), "{error}");

@@ -69,12 +69,27 @@ fn only_the_kafka_module_names_the_kafka_client() {
 
 #[test]
 fn opencv_stays_out_of_the_wire_the_pipeline_and_the_broker() {
-    assert_only(&["producer/", "consumer/", "processors/"], "opencv");
+    // And the resize service's test clients: they read a video as anybody would, and are no part of a pipeline. And the
+    // benchmarks, as with the Kafka client.
+    let places = [
+        "producer/",
+        "consumer/",
+        "processors/",
+        "resize-clients/",
+        "bench/",
+    ];
+    assert_only(&places, "opencv");
 }
 
 #[test]
 fn services_do_not_depend_on_each_other() {
-    let services = ["producer", "broker", "consumer", "processors"];
+    let services = [
+        "producer",
+        "broker",
+        "consumer",
+        "processors",
+        "resize-clients",
+    ];
     for service in services {
         let manifest = root().join(service).join("Cargo.toml");
         let text = std::fs::read_to_string(manifest).expect("every service has a manifest");

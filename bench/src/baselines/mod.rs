@@ -6,6 +6,7 @@ pub mod consume;
 pub mod copy;
 pub mod look;
 pub mod naive;
+pub mod resize;
 pub mod settings;
 
 use clap::Subcommand;
@@ -21,6 +22,10 @@ pub enum Baseline {
     Naive(naive::Args),
     /// Call a processor with frames from memory, without Kafka; prints how fast as JSON
     Calls(calls::Args),
+    /// Make JPEGs from memory smaller with OpenCV, on all cores; prints how fast as JSON
+    ResizeLoop(resize::LoopArgs),
+    /// Have the resize service make the same JPEGs smaller (no baseline: its counterpart)
+    ResizeCalls(resize::CallsArgs),
     /// Serve a processor without delay that takes the pictures (no baseline: the counterpart of some)
     Look(look::Args),
 }
@@ -36,6 +41,8 @@ impl Baseline {
             Self::Consume(args) => consume::run(args),
             Self::Naive(args) => naive::run(args),
             Self::Calls(args) => calls::run(args),
+            Self::ResizeLoop(args) => resize::run_loop(args),
+            Self::ResizeCalls(args) => resize::run_calls(args),
             Self::Look(args) => look::run(args),
         }
     }

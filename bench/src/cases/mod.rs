@@ -5,6 +5,7 @@ mod failure;
 mod live;
 mod memory;
 mod replay;
+mod resize;
 mod run;
 mod throughput;
 mod waiting;
@@ -73,6 +74,9 @@ pub const CASES: &[Case] = &[
     failure::RESTART,
     failure::TAKEOVER,
     replay::REPLAY,
+    resize::HALF,
+    resize::QUARTER,
+    resize::FFMPEG,
 ];
 
 /// Runs the chosen cases one after the other. One that fails does not keep the others from running; the errors come back

@@ -122,6 +122,15 @@ impl Lab {
         self.start(baseline, command, args)
     }
 
+    /// Starts a program of others, from the PATH.
+    ///
+    /// # Errors
+    /// It cannot be started: it is to be installed first.
+    pub fn foreign<S: AsRef<str>>(&self, program: &str, args: &[S]) -> Result<Process> {
+        self.start(program, Command::new(program), args)
+            .with_context(|| format!("{program}: install it (apt-get install {program})"))
+    }
+
     fn start<S: AsRef<str>>(
         &self,
         what: &str,

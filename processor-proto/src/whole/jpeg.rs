@@ -1,5 +1,7 @@
 //! Is a JPEG whole? Walks its markers without decoding.
 
+use memchr::memchr;
+
 use super::NotWhole;
 
 /// Encoders make about 10 scans of a progressive picture. Each one more costs the decoder a pass over all pixels.
@@ -38,7 +40,7 @@ pub(super) fn check(jpeg: &[u8]) -> Result<(), NotWhole> {
 fn next_marker(jpeg: &[u8], at: &mut usize) -> Option<u8> {
     loop {
         let rest = jpeg.get(*at..)?;
-        *at += rest.iter().position(|&byte| byte == PREFIX)? + 1;
+        *at += memchr(PREFIX, rest)? + 1;
         match *jpeg.get(*at)? {
             0x00 => *at += 1,
             PREFIX => {}

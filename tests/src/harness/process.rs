@@ -64,6 +64,11 @@ impl Process {
         self.child.wait().expect("it was a child of ours");
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pids are small"));
@@ -155,7 +160,13 @@ fn binaries() -> &'static Path {
         if let Some(given) = std::env::var_os("FRAMELANE_BINARIES") {
             return given.into();
         }
-        let packages = ["producer", "broker", "consumer", "processors"];
+        let packages = [
+            "producer",
+            "broker",
+            "consumer",
+            "processors",
+            "resize-clients",
+        ];
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--bins"])
             .args(packages.iter().flat_map(|package| ["-p", package]))

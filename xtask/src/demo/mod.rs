@@ -105,7 +105,7 @@ fn existing_file(path: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Builds the four binaries as `cargo build` does and returns the folder they lie in.
+/// Builds the binaries as `cargo build` does and returns the folder they lie in.
 fn build() -> Result<PathBuf> {
     let mut command = cargo(&["build", "--bins"]);
     for (package, _) in SERVICES {
