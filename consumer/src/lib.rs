@@ -37,7 +37,6 @@ use crate::flow::{Flow, FlowError, Parts};
 use crate::lanes::Finish;
 use crate::monitor::{ActionSpec, Monitor, MonitorSettings};
 use crate::picture::{Fetching, PicturePlan};
-use crate::progress::Progress;
 use crate::sinks::{OpenError, OpenSink, SinkSpec};
 use crate::track::{Ledger, Tracking, Transactions};
 use anyhow::Context;
@@ -55,8 +54,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     decode::use_one_thread().context("setting up OpenCV")?;
     let closing = shutdown.child_token();
     let sinks = open_sinks(&config, &closing)?;
-    let kept = sinks.iter().filter_map(|sink| sink.progress.as_ref());
-    let done = Progress::common(kept.map(|kept| &kept.progress));
+    let done = sinks::done(&sinks);
     let (tracking, ledger) = open_tracking(&config).await?;
     let (monitor, ledger) = open_monitor(&config, ledger).await?;
     let opening = {

@@ -1,149 +1,23 @@
-//! Monitors raise the same alerts at the same frames in every run, and lose none: killed, replayed, refused by receivers.
+//! Monitors raise the same alerts at the same frames in every run, wherever they were stopped, killed or moved.
+
+mod actions;
+mod report;
+mod scene;
 
 use crate::harness::{
-    Lines, Process, Receiver, Request, name, publish_records, read_committed, run, run_ok, shared,
-    topic, wait_for,
+    Lines, Process, Receiver, name, read_committed, run, run_ok, shared, wait_for,
 };
-use bytes::Bytes;
-use nix::sys::signal::Signal;
 use pipeline::envelope::Kind;
-use pipeline::kafka::Outgoing;
-use pipeline::trace::TraceContext;
-use pipeline::v1::{self, EndOfStream, FrameId, Gap, frame::Content};
-use pipeline::wire;
+use pipeline::v1::frame::Content;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use scene::{
+    ALERTS, FRAMES, SOMEBODY, action, ids, ids_in, is_there, keys, monitor, one_source,
+    two_sources, watch,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
-
-/// Ten frames a second.
-const FRAME_NS: i64 = 100_000_000;
-const FRAMES: u64 = 420;
-const SOMEBODY: &str =
-    r#"results.exists(r, r.detections.exists(d, d.label == "person" && d.confidence > 0.6))"#;
-/// With `--for 1s --cooldown 5s`: where somebody was there for a second, and every five seconds after.
-const ALERTS: [u64; 5] = [60, 210, 260, 310, 360];
-
-/// True if somebody is in the picture. For half a second at 120: too short. A frame is missing in the middle.
-fn is_there(sequence: u64) -> bool {
-    matches!(sequence, 50..90 | 120..125 | 200..400)
-}
-
-/// Records of one source for a partition.
-fn scene(topic: &str, (source, partition): (&str, i32)) -> Vec<Outgoing> {
-    let begin_ns = wire::now_unix_ns();
-    let topic = topic.into();
-    let record = |message: Kind, at: u64| {
-        let time_ms = (begin_ns + at as i64 * FRAME_NS) / 1_000_000;
-        let record = wire::to_record(&topic, &message, time_ms, &TraceContext::root());
-        Outgoing {
-            partition: Some(partition),
-            ..record.expect("a small frame")
-        }
-    };
-    let message = |at: u64| {
-        let id = FrameId::new(source, 1, at);
-        match at {
-            205 => Kind::Gap(Gap {
-                first: Some(id),
-                count: 1,
-                reason: v1::gap::Reason::Overload.into(),
-                ..Gap::default()
-            }),
-            _ => Kind::Frame(frame(id, begin_ns + at as i64 * FRAME_NS)),
-        }
-    };
-    let end = Kind::End(EndOfStream {
-        last: Some(FrameId::new(source, 1, FRAMES - 1)),
-        ..EndOfStream::default()
-    });
-    let frames = (0..FRAMES).map(|at| record(message(at), at));
-    frames.chain([record(end, FRAMES)]).collect()
-}
-
-fn frame(id: FrameId, time_ns: i64) -> v1::Frame {
-    let sequence = id.sequence;
-    let detection = |label: &str, confidence| v1::Detection {
-        r#box: Some(v1::Box {
-            x: 1.0 + (sequence % 7) as f32,
-            y: 2.0,
-            width: 20.0,
-            height: 40.0,
-        }),
-        label: label.to_owned(),
-        confidence,
-        ..v1::Detection::default()
-    };
-    let mut detections = vec![detection("cat", 0.9), detection("person", 0.6)];
-    if is_there(sequence) {
-        detections.push(detection("person", 0.7));
-    }
-    let mut frame = v1::Frame {
-        id: Some(id),
-        capture_time_unix_ns: time_ns,
-        width: 4,
-        height: 4,
-        content: Some(Content::Inline(Bytes::from(vec![sequence as u8; 16]))),
-        results: vec![v1::Result {
-            processor: "people".to_owned(),
-            status: v1::Status::Ok.into(),
-            detections,
-            ..v1::Result::default()
-        }],
-        ..v1::Frame::default()
-    };
-    frame.set_codec(v1::Codec::Raw);
-    frame.set_pixel_format(v1::PixelFormat::Gray8);
-    frame
-}
-
-fn one_source() -> String {
-    let input = topic(shared(), 1);
-    publish_records(shared(), scene(&input, ("a", 0)));
-    input
-}
-
-fn two_sources() -> String {
-    let input = topic(shared(), 2);
-    for source in [("a", 0), ("b", 1)] {
-        publish_records(shared(), scene(&input, source));
-    }
-    input
-}
-
-fn monitor<'a>(input: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let args = ["--topic", input, "--when", SOMEBODY];
-    let held = ["--for", "1s", "--cooldown", "5s"];
-    [&args[..], &held, more].concat()
-}
-
-/// Runs to the end of what is there; returns what it printed.
-fn watch(input: &str, more: &[&str]) -> String {
-    let args = [&monitor(input, more)[..], &["--until", "end"]].concat();
-    let (code, log) = run("consumer", shared(), &args);
-    assert_eq!(code, Some(0), "{log}");
-    log
-}
-
-fn ids(source: &str, sequences: &[u64]) -> Vec<String> {
-    let id = |sequence| format!("{source}/1/{sequence}");
-    sequences.iter().map(id).collect()
-}
-
-fn ids_in(lines: &Lines) -> Vec<String> {
-    let id = |line: &Value| line["id"].as_str().expect("an alert has an id").to_owned();
-    lines.0.iter().map(id).collect()
-}
-
-fn keys(requests: &[Request]) -> Vec<String> {
-    requests.iter().map(|one| one.key.clone()).collect()
-}
-
-fn action(kind: &str, path: &Path) -> String {
-    format!("{kind}:{}", path.display())
-}
 
 #[test]
 fn every_replay_raises_the_same_alerts_at_the_same_frames() {
@@ -332,127 +206,6 @@ fn read_committed_if_any(topic: &str) -> Vec<String> {
         }
         _ => Vec::new(),
     }
-}
-
-#[test]
-fn a_webhook_is_asked_again_until_it_takes_the_alert() {
-    let input = one_source();
-    let receiver = Receiver::start(|number| [503, 429, 200].get(number).copied().unwrap_or(202));
-    let webhook = format!("webhook:{}", receiver.url());
-    let log = watch(&input, &["--do", &webhook]);
-    assert!(
-        !log.contains("secret"),
-        "the log shows a URL's token\n{log}"
-    );
-    let requests = receiver.requests();
-    let again = [ALERTS[0], ALERTS[0]];
-    assert_eq!(keys(&requests), ids("a", &[&again[..], &ALERTS].concat()));
-    assert!(requests[..3].iter().all(|one| one.body == requests[0].body));
-    let body: Value = serde_json::from_str(&requests[0].body).unwrap();
-    assert_eq!(body["id"], "a/1/60");
-    assert_eq!(body["frame"]["source"], "a");
-}
-
-#[test]
-fn an_alert_that_nobody_takes_ends_the_consumer_and_is_the_first_when_it_is_started_again() {
-    let input = one_source();
-    let group = name();
-    let receiver = Receiver::start(|number| if number == 1 { 404 } else { 200 });
-    let webhook = format!("webhook:{}", receiver.url());
-    let args = monitor(
-        &input,
-        &["--group", &group, "--do", &webhook, "--until", "end"],
-    );
-    let (code, log) = run("consumer", shared(), &args);
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("did not take alert a/1/210"), "{log}");
-    assert!(log.contains("404"), "{log}");
-    run_ok("consumer", shared(), &args);
-    let requests = receiver.requests();
-    let took: Vec<_> = requests
-        .iter()
-        .filter(|one| one.answer == 200)
-        .cloned()
-        .collect();
-    let first = &requests[..2];
-    assert_eq!(keys(first), ids("a", &ALERTS[..2]));
-    // The one before may have been committed, or comes again.
-    let mut seen = BTreeSet::new();
-    let once: Vec<String> = keys(&took)
-        .into_iter()
-        .filter(|key| seen.insert(key.clone()))
-        .collect();
-    assert_eq!(once, ids("a", &ALERTS));
-}
-
-#[test]
-fn a_consumer_that_is_stopped_while_nobody_takes_an_alert_ends_at_once_and_loses_nothing() {
-    let input = one_source();
-    let group = name();
-    let receiver = Receiver::start(|_| 503);
-    let webhook = format!("webhook:{}", receiver.url());
-    let args = monitor(&input, &["--group", &group, "--do", &webhook]);
-    let mut consumer = Process::start("consumer", shared(), &args);
-    consumer.wait_for_log("trying again");
-    consumer.signal(Signal::SIGTERM);
-    assert_eq!(consumer.wait().code(), Some(1));
-    let log = consumer.log();
-    assert!(log.contains("stopped before it could try again"), "{log}");
-
-    let receiver = Receiver::start(|_| 200);
-    let webhook = format!("webhook:{}", receiver.url());
-    watch(&input, &["--group", &group, "--do", &webhook]);
-    assert_eq!(keys(&receiver.requests()), ids("a", &ALERTS));
-}
-
-#[test]
-fn a_command_is_given_the_alert_and_the_picture_and_run_again_if_it_fails() {
-    let input = one_source();
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let command = format!(
-        "exec:mkdir {} && exit 3; cat >> {}; cat \"$FRAMELANE_PICTURE\" >> {}; echo \"$FRAMELANE_ALERT_ID $FRAMELANE_PICTURE\" >> {}",
-        at("failed"),
-        at("alerts"),
-        at("pictures"),
-        at("ids")
-    );
-    let log = watch(&input, &["--do", &command]);
-    assert!(log.contains("trying again"), "{log}");
-    assert_eq!(
-        ids_in(&Lines::read(&folder.path().join("alerts"))),
-        ids("a", &ALERTS)
-    );
-    let pictures = std::fs::read(at("pictures")).unwrap();
-    let begins = pictures
-        .windows(3)
-        .filter(|bytes| *bytes == b"\xff\xd8\xff");
-    assert_eq!(begins.count(), ALERTS.len());
-    let told = std::fs::read_to_string(at("ids")).unwrap();
-    let told: Vec<(&str, &str)> = told
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .collect();
-    let told_ids: Vec<&str> = told.iter().map(|(id, _)| *id).collect();
-    assert_eq!(told_ids, ids("a", &ALERTS));
-    assert!(
-        told.iter().all(|(_, picture)| !Path::new(picture).exists()),
-        "pictures are left behind"
-    );
-
-    let (code, log) = run(
-        "consumer",
-        shared(),
-        &monitor(
-            &input,
-            &["--until", "end", "--do", "exec:framelane-no-such-command"],
-        ),
-    );
-    assert_eq!(code, Some(1), "{log}");
-    assert!(
-        log.contains("exec framelane-no-such-command did not take alert a/1/60"),
-        "{log}"
-    );
 }
 
 #[test]

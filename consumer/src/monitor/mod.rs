@@ -166,11 +166,7 @@ impl Monitor {
                     self.warn(delivery, &why);
                 }
                 if let Some(alert) = alert {
-                    self.alerts += 1;
-                    let topic = delivery.tp.topic.to_string();
-                    metrics::counter!("framelane_consumer_alerts_total", "topic" => topic)
-                        .increment(1);
-                    delivery.judged = Judged::Raised(Arc::new(alert));
+                    self.raise(delivery, alert);
                 }
             }
             (Some(Kind::End(end)), _) => {
@@ -181,6 +177,13 @@ impl Monitor {
             // What is missing says nothing: it neither holds nor breaks off what does.
             _ => {}
         }
+    }
+
+    fn raise(&mut self, delivery: &mut Delivery, alert: Alert) {
+        self.alerts += 1;
+        let topic = delivery.tp.topic.to_string();
+        metrics::counter!("framelane_consumer_alerts_total", "topic" => topic).increment(1);
+        delivery.judged = Judged::Raised(Arc::new(alert));
     }
 
     fn warn(&mut self, delivery: &Delivery, why: &str) {

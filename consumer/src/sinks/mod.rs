@@ -149,6 +149,17 @@ pub struct OpenSink {
     pub progress: Option<Kept>,
     /// Which records it is given.
     pub takes: Takes,
+    /// What becomes of records that it was given and had not done when the process died.
+    pub loss: Loss,
+}
+
+/// What becomes of records that were under way in a sink when the process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Its progress says which they are; or nobody misses them: a window, numbers of this run.
+    Harmless,
+    /// They must come again, and no progress says which they are: all that are not committed.
+    Forbidden,
 }
 
 /// Which records a sink is given.
@@ -185,7 +196,18 @@ pub fn open_verify() -> OpenSink {
         sink: Box::new(verify::Verify::default()),
         progress: None,
         takes: Takes::All,
+        loss: Loss::Harmless,
     }
+}
+
+/// What all sinks have that keep their progress: nobody needs these records again. Nothing, if there is one that must not
+/// lose any and does not know what it has.
+pub fn done(sinks: &[OpenSink]) -> Progress {
+    if sinks.iter().any(|sink| sink.loss == Loss::Forbidden) {
+        return Progress::default();
+    }
+    let kept = sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    Progress::common(kept.map(|kept| &kept.progress))
 }
 
 /// The sink behind `--report`.
@@ -195,6 +217,7 @@ pub fn open_report(spec: &ReportSpec, config: &Config) -> Result<OpenSink, OpenE
         sink: Box::new(report::Report::open(&spec.0, config)?),
         progress: None,
         takes: Takes::All,
+        loss: Loss::Harmless,
     })
 }
 
@@ -226,5 +249,6 @@ pub fn open(spec: &SinkSpec, options: &SinkOptions) -> Result<OpenSink, OpenErro
             SinkSpec::Stats(_) => Takes::All,
             _ => Takes::Passing,
         },
+        loss: Loss::Harmless,
     })
 }

@@ -8,7 +8,7 @@ mod retry;
 mod webhook;
 
 use super::ActionSpec;
-use crate::sinks::{JsonLines, OpenError, OpenSink, Shows, Sink, SinkOptions, Takes};
+use crate::sinks::{JsonLines, Loss, OpenError, OpenSink, Shows, Sink, SinkOptions, Takes};
 use retry::Patience;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,10 @@ pub fn open(
     Ok(Some(OpenSink {
         name: spec.to_string(),
         sink,
+        loss: match progress {
+            Some(_) => Loss::Harmless,
+            None => Loss::Forbidden,
+        },
         progress,
         takes: Takes::Passing,
     }))

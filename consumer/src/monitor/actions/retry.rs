@@ -70,7 +70,10 @@ impl Patience {
             };
             let pause = pause.max(asked.unwrap_or_default());
             if began.elapsed() + pause > PATIENCE {
-                return Err(undone(format!("{why}; tried for {PATIENCE:?}")));
+                let tried = began.elapsed().as_secs();
+                return Err(undone(format!(
+                    "{why}; tried for {tried} s, the next time would be in {pause:.0?}"
+                )));
             }
             count("tried again");
             tracing::warn!(

@@ -290,6 +290,21 @@ impl Collected {
         );
     }
 
+    /// Makes bins so wide that frames that come regularly leave none empty.
+    pub fn widen(&mut self) {
+        const FRAMES_A_BIN: i64 = 3;
+        let intervals = self.sources.values().filter_map(Source::interval_ns);
+        if let Some(interval_ns) = intervals.max() {
+            let width_ns = interval_ns.saturating_mul(FRAMES_A_BIN);
+            let (first, last) = self.span_ns.unwrap_or_default();
+            // A source of two frames far apart must not leave the others without a curve.
+            let width_ns = width_ns.min(last.saturating_sub(first) / 40);
+            self.timeline.widen_to(width_ns);
+            let sources = self.sources.values_mut();
+            sources.for_each(|source| source.timeline.widen_to(width_ns));
+        }
+    }
+
     /// None if there are too many already.
     fn source(&mut self, id: &str) -> Option<&mut Source> {
         if !self.sources.contains_key(id) {
@@ -332,10 +347,14 @@ impl Source {
 
     /// Frames a second while it was there.
     pub fn fps(&self) -> f64 {
-        let Some((first, last)) = self.span_ns.filter(|(first, last)| last > first) else {
-            return 0.0;
-        };
-        self.frames.saturating_sub(1) as f64 / (last.abs_diff(first) as f64 / 1e9)
+        self.interval_ns().map_or(0.0, |ns| 1e9 / ns.max(1) as f64)
+    }
+
+    /// From one frame to the next, on the average.
+    fn interval_ns(&self) -> Option<i64> {
+        let (first, last) = self.span_ns.filter(|(first, last)| last > first)?;
+        let frames = i64::try_from(self.frames).ok()?;
+        Some(last.saturating_sub(first) / (frames - 1).max(1))
     }
 }
 

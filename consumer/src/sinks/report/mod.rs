@@ -11,6 +11,7 @@ mod charts;
 mod collect;
 mod page;
 mod plot;
+mod tables;
 mod timeline;
 mod tracks;
 

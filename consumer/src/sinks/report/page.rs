@@ -3,16 +3,15 @@
 use super::About;
 use super::album::Album;
 use super::charts;
-use super::collect::{AlertLine, Collected, GapLine, Processor, Source};
+use super::collect::Collected;
 use super::plot::{COLOURS, escape, grouped, number};
+use super::tables;
 use crate::monitor::alert::rfc3339;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
-/// Lines of a table: the newest.
-const MOST_ROWS: usize = 30;
 
 /// All of it.
 pub fn page(about: &About, collected: &mut Collected, album: &Album) -> String {
@@ -22,6 +21,7 @@ pub fn page(about: &About, collected: &mut Collected, album: &Album) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>{title} - Framelane report</title><style>\n{STYLE}</style></head><body><main>"
     );
+    collected.widen();
     header(&mut html, about, collected);
     tiles(&mut html, about, collected);
     if collected.totals.frames == 0 {
@@ -30,8 +30,8 @@ pub fn page(about: &About, collected: &mut Collected, album: &Album) -> String {
         plots(&mut html, about, collected);
         tracks(&mut html, collected, album);
         stills(&mut html, album);
-        alerts(&mut html, collected);
-        tables(&mut html, collected);
+        tables::alerts(&mut html, collected);
+        tables::tables(&mut html, collected);
     }
     html.push_str("<footer>Times are UTC. Made by <b>framelane consumer --report</b></footer></main></body></html>\n");
     html
@@ -110,7 +110,10 @@ fn tiles(html: &mut String, about: &About, collected: &Collected) {
             &of(totals.alerts, "alert", "alerts"),
         );
     }
-    let ms = |quantile| number(collected.latency.quantile_ms(quantile));
+    let ms = |quantile| match collected.latency.quantile_ms(quantile) {
+        ms if ms >= 10.0 => grouped(ms.round() as u64),
+        ms => number(ms),
+    };
     if !collected.latency.is_empty() {
         tile(
             "",
@@ -123,7 +126,7 @@ fn tiles(html: &mut String, about: &About, collected: &Collected) {
         grouped(totals.gap_frames),
         "frames in gaps",
     );
-    tile(is_bad(lost), grouped(lost), "frames lost without a word");
+    tile(is_bad(lost), grouped(lost), "frames lost");
     tile(
         is_bad(totals.results_not_ok),
         grouped(totals.results_not_ok),
@@ -243,146 +246,8 @@ fn stills(html: &mut String, album: &Album) {
     );
 }
 
-fn alerts(html: &mut String, collected: &Collected) {
-    let rows = newest(&collected.alerts).map(|alert: &AlertLine| {
-        let held = alert.time_ns.saturating_sub(alert.since_ns) as f64 / 1e9;
-        format!(
-            "<tr><td>{}</td><td><code>{}</code></td><td class=\"n\">{} s</td></tr>",
-            rfc3339(alert.time_ns),
-            escape(&alert.frame),
-            number(held)
-        )
-    });
-    let told = format!(
-        "{} in all, the newest first.",
-        grouped(collected.totals.alerts)
-    );
-    table(
-        html,
-        "Alerts",
-        &told,
-        "<th>Time</th><th>Frame</th><th class=\"n\">Held for</th>",
-        rows,
-    );
-}
-
-fn tables(html: &mut String, collected: &Collected) {
-    let processors = collected
-        .processors
-        .iter()
-        .map(|(name, one)| processor_row(name, one));
-    table(
-        html,
-        "Processors",
-        "What each was asked, and how long it took.",
-        "<th>Processor</th><th class=\"n\">Results</th><th class=\"n\">not OK</th><th class=\"n\">Detections</th>\
-         <th class=\"n\">Waited p50</th><th class=\"n\">Call p50</th><th class=\"n\">Call p99</th>",
-        processors,
-    );
-    let sources = collected
-        .sources
-        .iter()
-        .map(|(name, one)| source_row(name, one));
-    table(
-        html,
-        "All sources",
-        "",
-        "<th>Source</th><th class=\"n\">Frames</th><th class=\"n\">fps</th><th>Size</th><th class=\"n\">Runs</th>\
-         <th class=\"n\">Missing</th><th class=\"n\">Alerts</th><th>Last</th>",
-        sources,
-    );
-    let gaps = newest(&collected.gaps).map(gap_row);
-    let reasons: Vec<String> = collected
-        .gap_reasons
-        .iter()
-        .map(|(reason, count)| format!("{reason} {}", grouped(*count)))
-        .collect();
-    table(
-        html,
-        "Gaps",
-        &format!(
-            "Frames that are missing and said to be, by reason: {}. The newest first.",
-            reasons.join(", ")
-        ),
-        "<th>Source</th><th class=\"n\">First</th><th class=\"n\">Frames</th><th>Reason</th><th>Detail</th>",
-        gaps,
-    );
-}
-
-fn processor_row(name: &str, one: &Processor) -> String {
-    let ms = |times: &super::collect::Times, quantile| match times.is_empty() {
-        true => "-".to_owned(),
-        false => format!("{} ms", number(times.quantile_ms(quantile))),
-    };
-    format!(
-        "<tr><td>{} <span class=\"none\">{}</span></td><td class=\"n\">{}</td><td class=\"n {}\">{}</td>\
-         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-        escape(name),
-        escape(&one.version),
-        grouped(one.ok + one.not_ok),
-        if one.not_ok > 0 { "bad" } else { "none" },
-        grouped(one.not_ok),
-        grouped(one.detections),
-        ms(&one.queued, 0.5),
-        ms(&one.call, 0.5),
-        ms(&one.call, 0.99)
-    )
-}
-
-fn source_row(name: &str, one: &Source) -> String {
-    let last = one
-        .span_ns
-        .map_or_else(String::new, |(_, last)| rfc3339(last));
-    format!(
-        "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}x{}</td><td class=\"n\">{}</td>\
-         <td class=\"n {}\">{}</td><td class=\"n\">{}</td><td>{last} <span class=\"none\">{}</span></td></tr>",
-        escape(name),
-        grouped(one.frames),
-        number(one.fps()),
-        one.size.0,
-        one.size.1,
-        one.epochs,
-        if one.missing > 0 { "bad" } else { "none" },
-        grouped(one.missing),
-        grouped(one.alerts),
-        if one.has_ended { "ended" } else { "" }
-    )
-}
-
-fn gap_row(gap: &GapLine) -> String {
-    format!(
-        "<tr><td>{}</td><td class=\"n\">{}/{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"wrap\">{}</td></tr>",
-        escape(&gap.source),
-        gap.epoch,
-        gap.first,
-        grouped(gap.count),
-        gap.reason,
-        escape(&charts::shortened(&gap.detail, 200))
-    )
-}
-
-fn newest<T>(lines: &[T]) -> impl Iterator<Item = &T> {
-    lines.iter().rev().take(MOST_ROWS)
-}
-
-/// Nothing if there are no rows.
-fn table(
-    html: &mut String,
-    title: &str,
-    told: &str,
-    head: &str,
-    rows: impl Iterator<Item = String>,
-) {
-    let rows: String = rows.collect();
-    if !rows.is_empty() {
-        let body = format!(
-            "<div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        );
-        section(html, title, told, &body);
-    }
-}
-
-fn section(html: &mut String, title: &str, told: &str, body: &str) {
+/// A part of the page.
+pub fn section(html: &mut String, title: &str, told: &str, body: &str) {
     let _ = write!(
         html,
         "<section><h2>{title}</h2><p>{told}</p>{body}</section>"
