@@ -13,7 +13,7 @@ const AFTER_HELP: &str = r#"Examples:
   consumer --topic cam0.faces --until end --sink video:out.mp4   what is there so far, with results drawn
   consumer --topic cam0.faces --group archive --sink jpeg:out --sink jsonl:out.jsonl
   consumer --topic cam0.people --group track1 --track --output cam0.tracks
-  consumer --topic cam0.people --group door --for 2s --cooldown 30s --do webhook:http://127.0.0.1:8000/alerts \
+  consumer --topic cam0.people --group door --for 2s --cooldown 30s --do webhook:http://HOST/door \
       --when 'results.exists(r, r.detections.exists(d, d.label == "person" && d.confidence > 0.6))'
   consumer --topic cam0.people --until end --report html:report.html
 

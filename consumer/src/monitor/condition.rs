@@ -109,7 +109,7 @@ impl ConditionError {
             .map(|line| line.chars().count())
             .sum();
         let column = usize::try_from(column - 1).unwrap_or(0);
-        Self::at(text, before + column, error.msg.clone())
+        Self::at(text, before + column, in_plain_words(&error.msg))
     }
 
     fn of_name(text: &str, source: &SourceInfo, misfit: &Misfit) -> Self {
@@ -134,6 +134,22 @@ impl ConditionError {
             excerpt: format!("  {line}\n  {}^", " ".repeat(column)),
         }
     }
+}
+
+/// The parser's message, and what was most likely meant.
+fn in_plain_words(message: &str) -> String {
+    let message = message.trim_start_matches("Syntax error: ");
+    // All that could stand there is too much to read.
+    let short = message.split(" expecting {").next().unwrap_or(message);
+    let hint = match short.split('\'').nth(1) {
+        Some("and") => "; and is written &&",
+        Some("or") => "; or is written ||",
+        Some("not") => "; not is written !",
+        Some(word) if word.trim() == "=" => "; equal is written ==",
+        Some("<EOF>") => ": it ends too soon",
+        _ => "",
+    };
+    format!("{short}{hint}")
 }
 
 /// Where the word stands at or behind a place, in characters; the place itself if it is not there.
@@ -269,7 +285,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_shown_with_its_place() {
         for (text, place, word) in [
-            ("", "line 1, column 1", ""),
+            ("", "line 1, column 1", "ends too soon"),
+            (
+                "width > 3 and height > 3",
+                "line 1, column 11",
+                "written &&",
+            ),
+            ("source = 'a'", "line 1, column 8", "written =="),
             (
                 "results.exists(r, r.status == \"ok\"",
                 "line 1, column 35",

@@ -225,7 +225,10 @@ fn variable(expression: &IdedExpr, name: &str, scope: &Scope) -> Result<Shape, M
     match FRAME.iter().find(|(known, _)| *known == name) {
         Some((_, shape)) => Ok(*shape),
         None => {
-            let why = format!("there is no {name:?}; a frame has {}", names(FRAME));
+            let why = format!(
+                "there is no {name:?} (a text is written \"{name}\"); a frame has {}",
+                names(FRAME)
+            );
             Err(Misfit::new(expression, name, why))
         }
     }

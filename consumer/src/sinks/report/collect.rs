@@ -152,10 +152,16 @@ impl Merge for Bin {
         self.frames += other.frames;
         self.missing += other.missing;
         self.alerts += other.alerts;
-        for (label, count) in other.labels {
+        self.count_labels(other.labels);
+        self.latency.merge(other.latency);
+    }
+}
+
+impl Bin {
+    fn count_labels(&mut self, labels: BTreeMap<Arc<str>, u64>) {
+        for (label, count) in labels {
             *self.labels.entry(label).or_default() += count;
         }
-        self.latency.merge(other.latency);
     }
 }
 
@@ -222,10 +228,7 @@ impl Collected {
         bin.missing = bin.missing.saturating_add(missing);
         bin.alerts += alerts;
         bin.latency.record_ns(latency_ns);
-        bin.merge(Bin {
-            labels,
-            ..Bin::default()
-        });
+        bin.count_labels(labels);
         if let Some(source) = self.source(&id.source_id) {
             source.take_frame(frame, id.epoch, alerts, missing);
         }
