@@ -1,18 +1,21 @@
 //! The command line.
 
+use crate::monitor::ActionSpec;
 use crate::range::{Begin, Rate, Until};
-use crate::sinks::SinkSpec;
+use crate::sinks::{ReportSpec, SinkSpec};
 use crate::track::ContentMode;
 use pipeline::kafka::KafkaArgs;
 use pipeline::service::TelemetryArgs;
 use std::time::Duration;
 
-const AFTER_HELP: &str = "\
-Examples:
+const AFTER_HELP: &str = r#"Examples:
   consumer --topic cam0 --sink window                            watch live, disturbing nobody
   consumer --topic cam0.faces --until end --sink video:out.mp4   what is there so far, with results drawn
   consumer --topic cam0.faces --group archive --sink jpeg:out --sink jsonl:out.jsonl
   consumer --topic cam0.people --group track1 --track --output cam0.tracks
+  consumer --topic cam0.people --group door --for 2s --cooldown 30s --do webhook:http://HOST/door \
+      --when 'results.exists(r, r.detections.exists(d, d.label == "person" && d.confidence > 0.6))'
+  consumer --topic cam0.people --until end --report html:report.html
 
 Sinks (--sink, repeatable; every sink sees every record in the same order):
   window      the pictures with their results; q or Esc quits (needs a display)
@@ -22,13 +25,29 @@ Sinks (--sink, repeatable; every sink sees every record in the same order):
   jsonl:FILE  a JSON line a record, without pixels; - is stdout
   stats       a line a second and a summary at the end; stats:FILE also writes the summary as JSON
   null        takes records and does nothing
+With --when, window, jpeg:, video: and jsonl: take only the frames that it lets through; stats counts all.
 A frame without a picture (gap, expired, undecodable) is shown as a picture that says why.
+
+Conditions (--when) are written in CEL (https://cel.dev). Variables: what a line of jsonl: has, e.g. source, sequence, width,
+labels, and results: a list of processor, status, attributes, error and detections (label, confidence, box, track_id, text).
+  results.exists(r, r.detections.exists(d, d.track_id == 7))
+  results.exists(r, r.processor == "people" && r.detections.size() > 3)
+  results.exists(r, has(r.attributes.zone) && r.attributes.zone == "door")
+
+Actions (--do, repeatable; every one is given every alert, one after the other):
+  exec:COMMAND  run by sh, with the alert as a JSON line on stdin, and the picture in the file $FRAMELANE_PICTURE, which is
+                removed afterwards. Exit code 0 is done
+  webhook:URL   a POST request with the alert as JSON; the header Idempotency-Key is the frame's id. 2xx is done
+  jsonl:FILE    the alert as a JSON line
+  topic:NAME    the frame with one more result on it (monitor), as a record that every tool reads; needs --group
+What was not done is tried again for 2 minutes; then the consumer ends, and started again goes on with the same alert. So
+with --group none is lost: exec and webhook may be given one again after a crash, with the same id; jsonl and topic never.
 
 With --group, progress is committed only after the sinks have everything on disk, and each sink keeps its own progress
 beside its output (*.framelane-progress.json). The same command started again, also after kill -9, goes on where the
 output ends: nothing is missing, nothing is there twice. Without --group nothing is committed and nothing is kept.
 
-Exit codes: 0 done, 1 failed while running, 2 wrong settings.";
+Exit codes: 0 done, 1 failed while running, 2 wrong settings."#;
 
 /// Follow or replay topics of frames into any number of sinks, in order.
 #[derive(Debug, Clone, clap::Parser)]
@@ -110,6 +129,49 @@ pub struct Args {
         help_heading = "Tracking"
     )]
     pub content: ContentMode,
+
+    /// Let through only frames for which this is true: a condition in CEL about their results, see below. It is told for
+    /// every frame of a source in turn
+    #[arg(long, value_name = "CONDITION", help_heading = "Monitoring")]
+    pub when: Option<String>,
+
+    /// ... and only when it has been true at every frame for this long, by the frames' own times: the same frames pass in
+    /// every replay. Frames further apart than 10 s (or than this, if it is longer) say nothing of the time between
+    #[arg(
+        long = "for",
+        default_value = "0s",
+        requires = "when",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        help_heading = "Monitoring"
+    )]
+    pub hold: Duration,
+
+    /// ... and not sooner than this after the last frame of the same source that passed, by the frames' own times. With
+    /// none of both, every frame at which the condition is true passes
+    #[arg(
+        long,
+        default_value = "0s",
+        requires = "when",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        help_heading = "Monitoring"
+    )]
+    pub cooldown: Duration,
+
+    /// What to do with each frame that passes; repeatable, see below
+    #[arg(
+        long = "do",
+        requires = "when",
+        value_name = "ACTION",
+        help_heading = "Monitoring"
+    )]
+    pub actions: Vec<ActionSpec>,
+
+    /// Make a page of pictures and plots of all that was read: html:FILE. One file that needs nothing else. Made anew every
+    /// 10 s, and when the consumer ends
+    #[arg(long, value_name = "html:FILE", help_heading = "Monitoring")]
+    pub report: Option<ReportSpec>,
 
     /// Check the frame id that producer --pattern draws into each picture; exit with 1 if one does not fit
     #[arg(long)]

@@ -3,10 +3,12 @@
 //! One round at a time: checkpoint asked for -> safe with all sinks -> committed -> the next one.
 
 use crate::crew::Crew;
+use crate::lanes::LaneProgress;
 use crate::progress::Progress;
 use crate::track::batch::Part;
 use crate::track::{LedgerFault, Transactions, Writing};
-use pipeline::kafka::{FeedControl, GroupStamp, KafkaFault, TopicPartition};
+use pipeline::kafka::{Bookmark, FeedControl, GroupStamp, KafkaFault, TopicPartition};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -43,7 +45,7 @@ pub struct Checkpoints {
     records: usize,
     last: Instant,
     /// To be committed when the sinks are safe.
-    offsets: Vec<(TopicPartition, i64)>,
+    offsets: Vec<Bookmark>,
     /// Who this member was when they were known.
     stamp: Option<GroupStamp>,
     commit: Option<Commit>,
@@ -74,6 +76,11 @@ impl Checkpoints {
     /// A record was given to the sinks.
     pub fn count(&mut self) {
         self.records += 1;
+    }
+
+    /// True if records are written with the offsets, in transactions.
+    pub fn writes(&self) -> bool {
+        matches!(self.commits, Commits::Transactions(_))
     }
 
     /// Records that are to be written with the offset of the one that was given to the sinks.
@@ -139,8 +146,8 @@ impl Checkpoints {
         crew.is_safe() && self.commit.is_none()
     }
 
-    /// A round begins: this is what the sinks have been given.
-    pub fn begin(&mut self, progress: &Progress) {
+    /// A round begins: this is what the sinks have been given, and what is to be kept with the offsets.
+    pub fn begin(&mut self, progress: &Progress, mut notes: BTreeMap<TopicPartition, String>) {
         self.records = 0;
         self.last = Instant::now();
         self.outcome = Ok(());
@@ -151,7 +158,12 @@ impl Checkpoints {
                 // Of now, when these partitions are ours: if they are lost before the commit, it is refused.
                 self.stamp = control.group_stamp();
                 let lanes = progress.lanes.iter();
-                self.offsets = lanes.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
+                let bookmark = |(tp, lane): (&TopicPartition, &LaneProgress)| Bookmark {
+                    tp: tp.clone(),
+                    next_offset: lane.next,
+                    note: notes.remove(tp).unwrap_or_default(),
+                };
+                self.offsets = lanes.map(bookmark).collect();
             }
             Commits::Transactions(transactions) => transactions.cover(),
         }
@@ -166,8 +178,9 @@ impl Checkpoints {
             Commits::Offsets(control) if !self.offsets.is_empty() => {
                 let (control, offsets) = (control.clone(), std::mem::take(&mut self.offsets));
                 let stamp = self.stamp.take();
-                let commit =
-                    tokio::task::spawn_blocking(move || control.commit(&offsets, stamp.as_ref()));
+                let commit = tokio::task::spawn_blocking(move || {
+                    control.commit_bookmarks(&offsets, stamp.as_ref())
+                });
                 Some(Commit::Offsets(commit))
             }
             Commits::Transactions(transactions) => transactions.write().map(Commit::Transaction),

@@ -1,9 +1,11 @@
 //! Validated settings.
 
 use crate::args::Args;
+use crate::monitor::condition::Condition;
+use crate::monitor::{ActionSpec, MonitorSettings, Rule};
 use crate::range::{Begin, Rate, Until};
 use crate::reorder::ReorderBounds;
-use crate::sinks::{Existing, SinkOptions, SinkSpec, Stills};
+use crate::sinks::{Existing, ReportSpec, SinkOptions, SinkSpec, Stills};
 use crate::track::{ContentMode, topics::is_topic_part};
 use pipeline::kafka::{GroupMember, KafkaConfig, Membership, Position};
 use pipeline::service::ConfigError;
@@ -33,6 +35,10 @@ pub struct Config {
     pub reorder: Option<ReorderBounds>,
     /// None: frames stay as they are.
     pub track: Option<TrackSettings>,
+    /// None: every frame passes, and nothing is done with it.
+    pub monitor: Option<MonitorSettings>,
+    /// The page to make.
+    pub report: Option<ReportSpec>,
     /// At least one.
     pub sinks: Vec<SinkSpec>,
     /// What the sinks have in common.
@@ -66,6 +72,7 @@ impl TryFrom<Args> for Config {
         check_topics(&args.topics)?;
         check_sinks(&args.sinks)?;
         let track = track_settings(&args)?;
+        let monitor = monitor_settings(&args)?;
         let until = args.until.unwrap_or(Until::Stopped);
         let begin = match (args.from, &args.group) {
             (Some(Begin::Committed), None) => {
@@ -112,6 +119,8 @@ impl TryFrom<Args> for Config {
                 wait: args.reorder_time,
             }),
             track,
+            monitor,
+            report: args.report,
             sinks: args.sinks,
             verify: if args.verify_picture {
                 PictureCheck::On
@@ -132,22 +141,77 @@ fn track_settings(args: &Args) -> Result<Option<TrackSettings>, ConfigError> {
              digits, and . _ - only"
         )));
     }
-    let names_output = |topic: &&String| {
-        let output = args.output.as_deref().unwrap_or_default();
-        match topic.starts_with('^') {
-            false => topic.as_str() == output,
-            true => !output.is_empty() && Regex::new(topic).is_ok_and(|it| it.is_match(output)),
-        }
-    };
-    if let Some(topic) = args.topics.iter().find(names_output) {
-        return Err(ConfigError(format!(
-            "--topic {topic} reads what --output writes: frames would go round for ever. Give --output another name"
-        )));
+    if let Some(output) = &args.output {
+        check_no_circle(&args.topics, output, "--output")?;
     }
     Ok(Some(TrackSettings {
         output: args.output.clone(),
         content: args.content,
     }))
+}
+
+fn monitor_settings(args: &Args) -> Result<Option<MonitorSettings>, ConfigError> {
+    let Some(condition) = args.when.clone() else {
+        return Ok(None);
+    };
+    Condition::compile(&condition).map_err(|cause| ConfigError(cause.to_string()))?;
+    if args.reorder && args.group.is_some() {
+        return Err(ConfigError(
+            "--when does not go with --reorder and --group: what is known of a source belongs to one partition. Restore \
+             the order without --group, or write the source into one partition"
+                .to_owned(),
+        ));
+    }
+    let mut topics = Vec::new();
+    for (at, action) in args.actions.iter().enumerate() {
+        if args.actions[..at].contains(action) {
+            return Err(ConfigError(format!("--do {action} is given twice")));
+        }
+        if let ActionSpec::Topic(name) = action {
+            check_no_circle(&args.topics, name, &format!("--do {action}"))?;
+            topics.push(name);
+        }
+    }
+    match topics[..] {
+        [] => {}
+        [name] if !is_topic_part(name) => {
+            return Err(ConfigError(format!(
+                "--do topic:{name}: the name of a topic has letters, digits, and . _ - only"
+            )));
+        }
+        [name] if args.group.is_none() => {
+            return Err(ConfigError(format!(
+                "--do topic:{name} needs --group: its records are written in one transaction with the group's progress"
+            )));
+        }
+        [_] => {}
+        [first, second, ..] => {
+            return Err(ConfigError(format!(
+                "--do topic:{second}: there is topic:{first} already; one topic takes the alerts"
+            )));
+        }
+    }
+    Ok(Some(MonitorSettings {
+        condition,
+        rule: Rule {
+            hold: args.hold,
+            cooldown: args.cooldown,
+        },
+        actions: args.actions.clone(),
+    }))
+}
+
+fn check_no_circle(topics: &[String], output: &str, option: &str) -> Result<(), ConfigError> {
+    let reads_it = |topic: &&String| match topic.starts_with('^') {
+        false => topic.as_str() == output,
+        true => Regex::new(topic).is_ok_and(|pattern| pattern.is_match(output)),
+    };
+    match topics.iter().find(reads_it) {
+        Some(topic) => Err(ConfigError(format!(
+            "--topic {topic} reads what {option} writes: frames would go round for ever. Give {option} another name"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_topics(topics: &[String]) -> Result<(), ConfigError> {
@@ -204,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn a_monitor_needs_no_action_and_may_have_many() {
+        let all = "--topic a --group g --when true --for 2s --do exec:true --do jsonl:x --do topic:b --report html:r";
+        let config = config(all).unwrap();
+        let monitor = config.monitor.unwrap();
+        assert_eq!(monitor.rule.hold, Duration::from_secs(2));
+        assert_eq!(monitor.rule.cooldown, Duration::ZERO);
+        assert_eq!(monitor.actions.len(), 3);
+    }
+
+    #[test]
     fn settings_that_contradict_each_other_are_refused() {
         for line in [
             "",
@@ -220,6 +294,17 @@ mod tests {
             "--topic ^a --group g --track --output ab",
             "--topic a --group g/h --track",
             "--topic a --group g --track --reorder",
+            "--topic a --for 2s",
+            "--topic a --do exec:true",
+            "--topic a --when nothing",
+            "--topic a --when true --cooldown soon",
+            "--topic a --when true --do paper:x",
+            "--topic a --when true --do exec:x --do exec:x",
+            "--topic a --when true --do topic:b",
+            "--topic a --group g --when true --do topic:a",
+            "--topic a --group g --when true --do topic:b --do topic:c",
+            "--topic a --group g --when true --reorder",
+            "--topic a --report paper:x",
             "--topic a --bootstrap-servers nowhere",
         ] {
             assert!(config(line).is_err(), "{line:?} was accepted");

@@ -1,16 +1,16 @@
 //! One record on its way to the sinks: all of them share it, and its memory is free when the last one is done.
 
-use crate::config::PictureCheck;
+use crate::monitor::Judged;
 use crate::order::Verdict;
 use crate::pace::Captured;
-use crate::picture::Pictures;
+use crate::picture::{Fetching, PicturePlan, Pictures};
 use crate::span::Span;
 use crate::trails::Trail;
 use pipeline::envelope::Kind;
 use pipeline::kafka::{FeedControl, Incoming, TopicPartition};
 use pipeline::trace::TraceContext;
 use pipeline::v1::{Frame, FrameId};
-use pipeline::{resolve::Resolver, wire};
+use pipeline::wire;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub struct Delivery {
     pub verdict: Verdict,
     /// Where the tracked objects in it came from, if a sink looks at pictures.
     pub(crate) trails: Vec<Trail>,
+    /// What `--when` says of it.
+    pub(crate) judged: Judged,
     /// What it looks like, worked out when the first sink asks.
     pub(crate) pictures: Pictures,
     /// The assignment under which it was taken.
@@ -127,6 +129,7 @@ impl Delivery {
             origin,
             verdict: Verdict::default(),
             trails: Vec::new(),
+            judged: Judged::default(),
             pictures: Pictures::default(),
             lane,
             _room: room,
@@ -155,6 +158,7 @@ impl Delivery {
             },
             verdict: Verdict::default(),
             trails: Vec::new(),
+            judged: Judged::default(),
             pictures: Pictures::default(),
             lane,
             _room: Room {
@@ -199,10 +203,14 @@ impl Delivery {
         }
     }
 
-    /// Starts to fetch a picture that lies in another record. Call it in the order of the records.
-    pub fn prepare_pictures(&mut self, resolver: &Arc<Resolver>, check: PictureCheck) {
+    /// Prepares for a picture that lies in another record. Call it in the order of the records.
+    pub fn prepare_pictures(&mut self, plan: &PicturePlan) {
+        let fetching = match self.alert() {
+            Some(_) => Fetching::Now, // it will be looked at
+            None => plan.fetching,
+        };
         self.pictures = match self.frame() {
-            Some(frame) => Pictures::of(frame, resolver, check),
+            Some(frame) => Pictures::of(frame, plan, fetching),
             None => Pictures::default(),
         };
     }

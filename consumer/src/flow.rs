@@ -1,23 +1,25 @@
 //! The one task that owns everything between Kafka and the sinks.
 //!
 //! ```text
-//! feed -> (reorder window) -> order check -> (pacer) -> (tracking) -> sinks
-//!   ^                                                                  |
-//!   +------------- commit <- checkpoint safe with all sinks <----------+
+//! feed -> (reorder window) -> order check -> (pacer) -> (tracking) -> (monitor) -> sinks
+//!   ^                                                                             |
+//!   +------------- commit <- checkpoint safe with all sinks <---------------------+
 //! ```
 //! Select an event, apply it, give out what is ready. Only giving out waits (for the slowest sink's queue).
 
 mod error;
+mod giving;
 mod settle;
 
 pub use error::FlowError;
 
 use crate::checkpoints::{Checkpoints, Commits};
-use crate::config::{Config, PictureCheck};
+use crate::config::Config;
 use crate::crew::Crew;
 use crate::delivery::Delivery;
 use crate::lanes::{Finish, Lane};
-use crate::picture::PictureVerdict;
+use crate::monitor::Monitor;
+use crate::picture::PicturePlan;
 use crate::progress::Progress;
 use crate::reorder::ReadingState;
 use crate::sequencer::Sequencer;
@@ -26,9 +28,8 @@ use crate::track::{self, TrackError, Tracking};
 use crate::trails::Trails;
 use error::COMMIT_GRACE;
 use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming};
-use pipeline::{resolve::Resolver, wire};
+use pipeline::wire;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -44,9 +45,13 @@ pub struct Flow {
     sequencer: Sequencer,
     /// None if frames stay as they are.
     tracking: Option<Tracking>,
+    /// None if there is no condition.
+    monitor: Option<Monitor>,
     finish: Finish,
     /// None if no sink looks at pictures.
-    pictures: Option<(Arc<Resolver>, PictureCheck)>,
+    pictures: Option<PicturePlan>,
+    /// Ends the waits of actions.
+    closing: CancellationToken,
     trails: Trails,
     status: Status,
     stage: Stage,
@@ -61,9 +66,13 @@ pub struct Parts {
     /// What the sinks have already.
     pub done: Progress,
     /// None if no sink looks at pictures.
-    pub pictures: Option<(Arc<Resolver>, PictureCheck)>,
+    pub pictures: Option<PicturePlan>,
     /// None if frames stay as they are.
     pub tracking: Option<Tracking>,
+    /// None if there is no condition.
+    pub monitor: Option<Monitor>,
+    /// Cancelled when the flow has failed.
+    pub closing: CancellationToken,
     /// What is committed when the sinks are safe.
     pub commits: Commits,
 }
@@ -96,6 +105,8 @@ impl Flow {
             done,
             pictures,
             tracking,
+            monitor,
+            closing,
             commits,
         } = parts;
         Self {
@@ -107,8 +118,10 @@ impl Flow {
             lanes: BTreeMap::new(),
             done,
             tracking,
+            monitor,
             finish,
             pictures,
+            closing,
             trails: Trails::default(),
             stage: Stage::Reading,
         }
@@ -122,6 +135,12 @@ impl Flow {
         shutdown: CancellationToken,
     ) -> Result<(), FlowError> {
         let result = self.show(&mut feed, &shutdown).await;
+        if result.is_err() {
+            self.closing.cancel();
+        }
+        if let Some(monitor) = &self.monitor {
+            monitor.end();
+        }
         self.status.end().await;
         // At the same time: others take over the partitions while a video is still being made.
         let (finished, ()) = tokio::join!(self.crew.finish(), feed.close());
@@ -199,6 +218,9 @@ impl Flow {
                 if let Some(tracking) = &mut self.tracking {
                     tracking.begin(lane.id, &lane.tp, lane.start);
                 }
+                if let Some(monitor) = &mut self.monitor {
+                    monitor.begin(&lane);
+                }
                 self.lanes.insert(lane.id, Lane::new(lane.tp, lane.start));
             }
             Event::Feed(FeedEvent::Record { lane, record }) => self.take(lane, record),
@@ -240,8 +262,9 @@ impl Flow {
             return;
         }
         lane.take(offset);
-        // Tracks follow from every record; the sinks are spared what they have when it is given.
-        if self.tracking.is_none() && self.done.is_done(&lane.tp, offset) {
+        // Tracks and alerts follow from every record; the sinks are spared what they have when it is given.
+        let is_followed = self.tracking.is_some() || self.monitor.is_some();
+        if !is_followed && self.done.is_done(&lane.tp, offset) {
             lane.hand_over(offset);
             self.control.release(lane_id, 1, record.memory_bytes());
             return;
@@ -278,67 +301,6 @@ impl Flow {
             }
             _ => self.control.release(lane_id, 1, 0), // it took a record's room
         }
-    }
-
-    /// The next record to give out, if the tracks before it are known and there is room for what it becomes.
-    fn next_ready(&mut self) -> Option<Delivery> {
-        if !self.checkpoints.has_room() {
-            return None;
-        }
-        let Some(tracking) = &mut self.tracking else {
-            return self.sequencer.pop(Instant::now());
-        };
-        if let Some(delivery) = tracking.next_resumed() {
-            return Some(delivery);
-        }
-        loop {
-            let delivery = self.sequencer.pop(Instant::now())?;
-            if let Some(delivery) = tracking.admit(delivery) {
-                return Some(delivery);
-            }
-        }
-    }
-
-    async fn give_ready(&mut self) -> Result<(), FlowError> {
-        // What is not given stays with the sequencer, whose positions are part of the next checkpoint.
-        while self.stage != Stage::Stopped && !self.finish.is_count_reached() {
-            let Some(delivery) = self.next_ready() else {
-                return Ok(());
-            };
-            self.give(delivery).await?;
-            if self.checkpoints.is_due(&self.crew) {
-                self.begin_checkpoint().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn give(&mut self, mut delivery: Delivery) -> Result<(), FlowError> {
-        let Some(lane) = self.lanes.get_mut(&delivery.lane) else {
-            return Ok(()); // given back: another member shows it
-        };
-        lane.hand_over(delivery.offset);
-        self.finish.count();
-        self.checkpoints.count();
-        if let Some(tracking) = &mut self.tracking {
-            if let Some(part) = tracking.track(&mut delivery)? {
-                self.checkpoints.push(delivery.lane, part);
-            }
-            if self.done.is_done(&delivery.tp, delivery.offset) {
-                return Ok(());
-            }
-        }
-        if let Some((resolver, check)) = &self.pictures {
-            if let Some(frame) = delivery.frame() {
-                delivery.trails = self.trails.follow(frame);
-            }
-            delivery.prepare_pictures(resolver, *check);
-        }
-        self.status
-            .tally
-            .count(&delivery, PictureVerdict::Unchecked);
-        self.crew.give(&Arc::new(delivery)).await?;
-        Ok(())
     }
 
     fn on_time(&mut self, now: Instant) {

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod delivery;
 mod flow;
 mod lanes;
+pub mod monitor;
 pub mod order;
 pub mod overlay;
 mod pace;
@@ -34,7 +35,8 @@ use crate::config::{Config, PictureCheck};
 use crate::crew::Crew;
 use crate::flow::{Flow, FlowError, Parts};
 use crate::lanes::Finish;
-use crate::progress::Progress;
+use crate::monitor::{ActionSpec, Monitor, MonitorSettings};
+use crate::picture::{Fetching, PicturePlan};
 use crate::sinks::{OpenError, OpenSink, SinkSpec};
 use crate::track::{Ledger, Tracking, Transactions};
 use anyhow::Context;
@@ -50,20 +52,17 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(?config, "consumer");
     decode::use_one_thread().context("setting up OpenCV")?;
-    let sinks = open_sinks(&config)?;
-    let kept = sinks.iter().filter_map(|sink| sink.progress.as_ref());
-    let done = Progress::common(kept.map(|kept| &kept.progress));
+    let closing = shutdown.child_token();
+    let sinks = open_sinks(&config, &closing)?;
+    let done = sinks::done(&sinks);
     let (tracking, ledger) = open_tracking(&config).await?;
+    let (monitor, ledger) = open_monitor(&config, ledger).await?;
     let opening = {
         let (config, done) = (config.clone(), done.clone());
         tokio::task::spawn_blocking(move || reading::open(&config, &done))
     };
     let reading = opening.await.context("finding the topics")??;
     let crew = Crew::start(sinks).context("starting the sinks")?;
-    let needs_pixels =
-        config.verify == PictureCheck::On || config.sinks.iter().any(SinkSpec::needs_pixels);
-    let pictures =
-        needs_pixels.then(|| (Arc::new(Resolver::new(config.kafka.clone())), config.verify));
     let finish = Finish::new(config.until, reading.ends);
     let control = reading.feed.control();
     let commits = match (ledger, &config.group) {
@@ -77,8 +76,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         crew,
         finish,
         done,
-        pictures,
+        pictures: picture_plan(&config),
         tracking,
+        monitor,
+        closing,
         commits,
     };
     let flow = Flow::new(&config, control, parts);
@@ -104,17 +105,66 @@ async fn open_tracking(config: &Config) -> anyhow::Result<(Option<Tracking>, Opt
     })
 }
 
-fn open_sinks(config: &Config) -> anyhow::Result<Vec<OpenSink>> {
+/// What looks for alerts. Those that go to a topic need a writer of transactions.
+async fn open_monitor(
+    config: &Config,
+    ledger: Option<Ledger>,
+) -> anyhow::Result<(Option<Monitor>, Option<Ledger>)> {
+    let Some(settings) = config.monitor.clone() else {
+        return Ok((None, ledger));
+    };
+    let config = config.clone();
+    let preparing = tokio::task::spawn_blocking(move || monitor::open(&config, &settings, ledger));
+    let (monitor, ledger) = preparing.await.context("preparing to monitor")??;
+    Ok((Some(monitor), ledger))
+}
+
+/// Who needs pictures, and which: with a condition, sinks and actions only see those that pass.
+fn picture_plan(config: &Config) -> Option<PicturePlan> {
+    let do_sinks = config.sinks.iter().any(SinkSpec::needs_pixels);
+    let do_actions = |monitor: &MonitorSettings| {
+        let mut actions = monitor.actions.iter();
+        actions.any(|action| matches!(action, ActionSpec::Exec(_)))
+    };
+    let does_check = config.verify == PictureCheck::On;
+    let of_all = does_check || (do_sinks && config.monitor.is_none());
+    let of_some =
+        do_sinks || config.report.is_some() || config.monitor.as_ref().is_some_and(do_actions);
+    (of_all || of_some).then(|| PicturePlan {
+        resolver: Arc::new(Resolver::new(config.kafka.clone())),
+        check: config.verify,
+        fetching: match of_all {
+            true => Fetching::Now,
+            false => Fetching::OnDemand,
+        },
+    })
+}
+
+fn open_sinks(config: &Config, closing: &CancellationToken) -> anyhow::Result<Vec<OpenSink>> {
     let mut sinks = Vec::new();
     for spec in &config.sinks {
-        let open = sinks::open(spec, &config.sink_options).map_err(|error| match error {
-            OpenError::Config(fault) => anyhow::Error::from(fault),
-            other => other.into(),
-        });
+        let open = sinks::open(spec, &config.sink_options).map_err(plain);
         sinks.push(open.with_context(|| format!("--sink {spec}"))?);
+    }
+    let actions = config.monitor.iter().flat_map(|monitor| &monitor.actions);
+    for spec in actions {
+        let open = monitor::actions::open(spec, &config.sink_options, closing).map_err(plain);
+        sinks.extend(open.with_context(|| format!("--do {spec}"))?);
+    }
+    if let Some(spec) = &config.report {
+        let open = sinks::open_report(spec, config).map_err(plain);
+        sinks.push(open.with_context(|| format!("--report {spec}"))?);
     }
     if config.verify == PictureCheck::On {
         sinks.push(sinks::open_verify());
     }
     Ok(sinks)
+}
+
+/// Unwrapped, so that the exit code can tell settings from failures.
+fn plain(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Config(fault) => fault.into(),
+        other => other.into(),
+    }
 }

@@ -79,15 +79,40 @@ fn lock(picture: &Mutex<Mat>) -> MutexGuard<'_, Mat> {
     picture.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How pictures are come by.
+#[derive(Debug, Clone)]
+pub struct PicturePlan {
+    /// Finds pictures that lie in other records.
+    pub resolver: Arc<Resolver>,
+    /// Whether pictures are compared with their frames' ids.
+    pub check: PictureCheck,
+    /// When pictures that lie in other records are fetched.
+    pub fetching: Fetching,
+}
+
+/// When a picture that lies in another record is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetching {
+    /// Every one is needed: while the frames before are shown.
+    Now,
+    /// Few are needed: when somebody asks.
+    OnDemand,
+}
+
 impl Pictures {
-    /// Starts to fetch a picture that lies in another record.
-    pub fn of(frame: &Frame, resolver: &Arc<Resolver>, check: PictureCheck) -> Self {
-        let fetch = resolver.resolve(frame).map(|resolving| Fetch {
-            resolver: Arc::clone(resolver),
-            resolving: Mutex::new(Some(resolving)),
+    /// Prepares for, or starts to fetch, a picture that lies in another record.
+    pub fn of(frame: &Frame, plan: &PicturePlan, fetching: Fetching) -> Self {
+        let resolving = match fetching {
+            Fetching::Now => plan.resolver.resolve(frame),
+            Fetching::OnDemand => None,
+        };
+        let is_elsewhere = matches!(frame.content, Some(frame::Content::Reference(_)));
+        let fetch = is_elsewhere.then(|| Fetch {
+            resolver: Arc::clone(&plan.resolver),
+            resolving: Mutex::new(resolving),
         });
         Self {
-            check: Some(check),
+            check: Some(plan.check),
             fetch,
             ..Self::default()
         }

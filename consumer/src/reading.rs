@@ -37,7 +37,7 @@ pub fn open(config: &Config, done: &Progress) -> Result<Reading, KafkaFault> {
         }
     }
     let mut start = StartPolicy::new(config.begin.unknown_partition());
-    if config.track.is_none() {
+    if config.track.is_none() && config.monitor.is_none() {
         let known = done.lanes.iter();
         start.resume = known.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
     } // else the group's progress counts alone: what it stands for is written with it

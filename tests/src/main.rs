@@ -24,6 +24,7 @@ mod faults_network;
 mod faults_source;
 mod faults_table;
 mod kafka_faults;
+mod monitors;
 mod pipeline;
 mod producer;
 mod producer_restarts;

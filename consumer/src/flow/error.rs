@@ -1,6 +1,7 @@
 //! Why a flow ends before everything was shown.
 
 use crate::crew::CrewError;
+use crate::monitor::MonitorError;
 use crate::track::TrackError;
 use pipeline::kafka::KafkaFault;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub enum FlowError {
     /// Tracks.
     #[error(transparent)]
     Track(#[from] TrackError),
+    /// Alerts.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
     /// What is written cannot be committed any more.
     #[error("{0}")]
     NoLedger(String),

@@ -3,6 +3,7 @@
 use super::Flow;
 use super::error::{COMMIT_GRACE, FlowError};
 use crate::progress::Progress;
+use std::collections::BTreeMap;
 use tokio::time::timeout;
 
 impl Flow {
@@ -23,6 +24,9 @@ impl Flow {
         if let Some(tracking) = &mut self.tracking {
             tracking.drop_lanes(ids);
         }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.drop_lanes(ids);
+        }
         let mut given = Progress::default();
         for lane in ids.iter().filter_map(|id| self.lanes.remove(id)) {
             tracing::info!(partition = %lane.tp, lost, "partition given back");
@@ -41,7 +45,11 @@ impl Flow {
                 .collect(),
             reorder: self.sequencer.positions(),
         };
-        self.checkpoints.begin(&ours);
+        let notes = match &self.monitor {
+            Some(monitor) => monitor.notes()?,
+            None => BTreeMap::new(),
+        };
+        self.checkpoints.begin(&ours, notes);
         // The output also holds what was given of partitions that were lost meanwhile: what is safe now includes it.
         let mut progress = Progress {
             lanes: self.done.lanes.clone(),

@@ -11,10 +11,20 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct JsonLines {
     out: Out,
+    shows: Shows,
     path: PathBuf,
     /// Bytes of whole lines.
     length: u64,
     line: Vec<u8>,
+}
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// A record.
+    Records,
+    /// An alert, with its frame. Other records have no line.
+    Alerts,
 }
 
 #[derive(Debug)]
@@ -28,12 +38,16 @@ enum Out {
 
 impl JsonLines {
     /// Claims the file. Its mark is its length in bytes.
-    pub fn open(path: &Path, options: &SinkOptions) -> Result<(Self, Option<Kept>), OpenError> {
+    pub fn open(
+        path: &Path,
+        shows: Shows,
+        options: &SinkOptions,
+    ) -> Result<(Self, Option<Kept>), OpenError> {
         let metadata = std::fs::metadata(path).ok();
         if metadata.as_ref().is_some_and(|found| !found.is_file()) {
             let stream = OpenOptions::new().write(true).open(path);
             let out = Out::Stream(stream.map_err(OpenError::io(path))?);
-            return Ok((Self::new(out, path, 0), None));
+            return Ok((Self::new(out, shows, path, 0), None));
         }
         let has_output = metadata.is_some_and(|found| found.len() > 0);
         let progress = output::beside(path, PROGRESS_SUFFIX);
@@ -54,17 +68,19 @@ impl JsonLines {
             return Err(output::does_not_fit(path, found, length));
         }
         cut(&mut file, length).map_err(OpenError::io(path))?;
-        Ok((Self::new(Out::File(file), path, length), kept))
+        Ok((Self::new(Out::File(file), shows, path, length), kept))
     }
 
     /// Lines on stdout, each at once.
     pub fn stdout() -> Self {
-        Self::new(Out::Stdout(io::stdout()), Path::new("stdout"), 0)
+        let out = Out::Stdout(io::stdout());
+        Self::new(out, Shows::Records, Path::new("stdout"), 0)
     }
 
-    fn new(out: Out, path: &Path, length: u64) -> Self {
+    fn new(out: Out, shows: Shows, path: &Path, length: u64) -> Self {
         Self {
             out,
+            shows,
             path: path.to_owned(),
             length,
             line: Vec::new(),
@@ -80,8 +96,12 @@ fn cut(file: &mut File, length: u64) -> io::Result<()> {
 impl Sink for JsonLines {
     fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &json::Line::of(delivery))
-            .map_err(|cause| SinkError::write(&self.path)(cause.into()))?;
+        match (self.shows, delivery.alert()) {
+            (Shows::Records, _) => serde_json::to_writer(&mut self.line, &json::Line::of(delivery))
+                .map_err(|cause| SinkError::write(&self.path)(cause.into()))?,
+            (Shows::Alerts, Some(alert)) => self.line.extend(alert.line(delivery)),
+            (Shows::Alerts, None) => return Ok(Flow::GoOn),
+        }
         self.line.push(b'\n');
         let written = match &mut self.out {
             Out::File(out) | Out::Stream(out) => out.write_all(&self.line),

@@ -5,6 +5,7 @@ pub mod json;
 mod jsonl;
 mod null;
 mod output;
+mod report;
 mod spec;
 mod spool;
 mod stats;
@@ -13,10 +14,12 @@ mod video;
 mod window;
 mod worker;
 
+pub use jsonl::{JsonLines, Shows};
 pub use output::{Existing, OpenError};
-pub use spec::SinkSpec;
+pub use spec::{ReportSpec, SinkSpec};
 pub use worker::{Checkpoint, EVENTS_PER_SINK, Job, SinkEvent, SinkFailure, SinkThread};
 
+use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::picture::PictureError;
 use crate::progress::{Progress, ProgressFile};
@@ -77,6 +80,19 @@ pub enum SinkError {
     /// The video could not be made.
     #[error("{0}")]
     Video(String),
+    /// An alert could not be delivered.
+    #[error(
+        "{action} did not take alert {alert}: {why}. Mend that and start the same command again: with --group it goes on \
+         with this alert"
+    )]
+    Action {
+        /// What was to be done.
+        action: String,
+        /// The frame.
+        alert: String,
+        /// Why it was not.
+        why: String,
+    },
     /// Pixels and frame ids do not belong together.
     #[error("{mismatches} of {frames} pictures do not name their frame: the log says which")]
     Mismatch {
@@ -88,7 +104,8 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+    /// Writing at this place failed.
+    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         |cause| Self::Write { path, cause }
     }
@@ -130,6 +147,28 @@ pub struct OpenSink {
     pub sink: Box<dyn Sink>,
     /// What it has already, if it keeps that.
     pub progress: Option<Kept>,
+    /// Which records it is given.
+    pub takes: Takes,
+    /// What becomes of records that it was given and had not done when the process died.
+    pub loss: Loss,
+}
+
+/// What becomes of records that were under way in a sink when the process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Its progress says which they are; or nobody misses them: a window, numbers of this run.
+    Harmless,
+    /// They must come again, and no progress says which they are: all that are not committed.
+    Forbidden,
+}
+
+/// Which records a sink is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// It counts: all of them.
+    All,
+    /// It keeps or shows frames: those that `--when` lets through; without it, all.
+    Passing,
 }
 
 /// A sink's progress and the file that keeps it.
@@ -156,7 +195,30 @@ pub fn open_verify() -> OpenSink {
         name: "--verify-picture".to_owned(),
         sink: Box::new(verify::Verify::default()),
         progress: None,
+        takes: Takes::All,
+        loss: Loss::Harmless,
     }
+}
+
+/// What all sinks have that keep their progress: nobody needs these records again. Nothing, if there is one that must not
+/// lose any and does not know what it has.
+pub fn done(sinks: &[OpenSink]) -> Progress {
+    if sinks.iter().any(|sink| sink.loss == Loss::Forbidden) {
+        return Progress::default();
+    }
+    let kept = sinks.iter().filter_map(|sink| sink.progress.as_ref());
+    Progress::common(kept.map(|kept| &kept.progress))
+}
+
+/// The sink behind `--report`.
+pub fn open_report(spec: &ReportSpec, config: &Config) -> Result<OpenSink, OpenError> {
+    Ok(OpenSink {
+        name: spec.to_string(),
+        sink: Box::new(report::Report::open(&spec.0, config)?),
+        progress: None,
+        takes: Takes::All,
+        loss: Loss::Harmless,
+    })
 }
 
 /// Prepares a sink: claims its output and goes on where that ends.
@@ -172,10 +234,10 @@ pub fn open(spec: &SinkSpec, options: &SinkOptions) -> Result<OpenSink, OpenErro
             (Box::new(sink), kept)
         }
         SinkSpec::Jsonl(file) => {
-            let (sink, kept) = jsonl::JsonLines::open(file, options)?;
+            let (sink, kept) = JsonLines::open(file, Shows::Records, options)?;
             (Box::new(sink), kept)
         }
-        SinkSpec::JsonlStdout => (Box::new(jsonl::JsonLines::stdout()), None),
+        SinkSpec::JsonlStdout => (Box::new(JsonLines::stdout()), None),
         SinkSpec::Stats(file) => (Box::new(stats::Stats::open(file.as_deref())), None),
         SinkSpec::Null => (Box::new(null::Null), None),
     };
@@ -183,5 +245,10 @@ pub fn open(spec: &SinkSpec, options: &SinkOptions) -> Result<OpenSink, OpenErro
         name: spec.to_string(),
         sink,
         progress,
+        takes: match spec {
+            SinkSpec::Stats(_) => Takes::All,
+            _ => Takes::Passing,
+        },
+        loss: Loss::Harmless,
     })
 }

@@ -23,6 +23,27 @@ pub enum SinkSpec {
     Null,
 }
 
+/// A page to make, as given on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportSpec(pub PathBuf);
+
+impl FromStr for ReportSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("html", path)) if !path.is_empty() => Ok(Self(path.into())),
+            _ => Err("expected html:FILE".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ReportSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "html:{}", self.0.display())
+    }
+}
+
 /// File names that OpenCV makes a video of.
 pub const VIDEO_EXTENSIONS: [&str; 2] = ["mp4", "avi"];
 

@@ -1,6 +1,6 @@
 //! The thread of one sink: takes jobs in order, answers checkpoints, finishes when its queue closes.
 
-use super::{Flow, Kept, OpenSink, Sink, SinkError};
+use super::{Flow, Kept, OpenSink, Sink, SinkError, Takes};
 use crate::delivery::Delivery;
 use crate::progress::Progress;
 use pipeline::kafka::TopicPartition;
@@ -76,6 +76,7 @@ struct Worker {
     name: String,
     sink: Box<dyn Sink>,
     kept: Option<Kept>,
+    takes: Takes,
     /// What the output held at the start.
     had: Progress,
     jobs: mpsc::Receiver<Job>,
@@ -101,6 +102,7 @@ impl SinkThread {
                 .as_ref()
                 .map_or_else(Progress::default, |kept| kept.progress.clone()),
             kept: open.progress,
+            takes: open.takes,
             jobs,
             events,
             has_quit: false,
@@ -177,7 +179,8 @@ impl Worker {
     }
 
     fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError> {
-        if self.has_quit || self.had.is_done(&delivery.tp, delivery.offset) {
+        let is_for_others = self.takes == Takes::Passing && !delivery.passes();
+        if self.has_quit || is_for_others || self.had.is_done(&delivery.tp, delivery.offset) {
             return Ok(Flow::GoOn);
         }
         self.last = Some((delivery.tp.clone(), delivery.offset));

@@ -1,6 +1,7 @@
 //! Tracked records that wait for their transaction. Pure.
 
-use pipeline::kafka::{Outgoing, TopicPartition};
+use crate::delivery::Delivery;
+use pipeline::kafka::{Bookmark, Outgoing, TopicPartition};
 use std::collections::BTreeMap;
 
 /// Records of any number of partitions, to be written together with their offsets.
@@ -20,9 +21,21 @@ pub struct Part {
     pub records: Vec<Outgoing>,
     /// The offset to commit with them.
     pub next_offset: i64,
+    /// What Kafka is to keep with that offset.
+    pub note: String,
 }
 
 impl Part {
+    /// Nothing but the offset behind a record.
+    pub fn behind(delivery: &Delivery) -> Self {
+        Self {
+            tp: delivery.tp.clone(),
+            records: Vec::new(),
+            next_offset: delivery.offset + 1,
+            note: String::new(),
+        }
+    }
+
     fn payload_bytes(&self) -> usize {
         let records = self.records.iter();
         records.map(|record| record.payload.len()).sum()
@@ -38,6 +51,7 @@ impl Batch {
             Some(known) => {
                 known.records.extend(part.records);
                 known.next_offset = part.next_offset;
+                known.note = part.note;
             }
         }
     }
@@ -71,10 +85,14 @@ impl Batch {
     }
 
     /// The offsets to commit with them.
-    pub fn offsets(&self) -> Vec<(TopicPartition, i64)> {
+    pub fn offsets(&self) -> Vec<Bookmark> {
         let parts = self.parts.values();
         parts
-            .map(|part| (part.tp.clone(), part.next_offset))
+            .map(|part| Bookmark {
+                tp: part.tp.clone(),
+                next_offset: part.next_offset,
+                note: part.note.clone(),
+            })
             .collect()
     }
 }
@@ -96,6 +114,7 @@ mod tests {
                 payload: Bytes::from_static(b"12345"),
             }],
             next_offset: offset + 1,
+            note: format!("behind {offset}"),
         }
     }
 
@@ -112,10 +131,11 @@ mod tests {
         assert_eq!(failed.payload_bytes(), 15);
         let times: Vec<i64> = failed.records().map(|r| r.timestamp_ms).collect();
         assert_eq!(times, [3, 4, 0]);
-        let offsets = [
-            (TopicPartition::new("t", 0), 5),
-            (TopicPartition::new("t", 2), 1),
-        ];
-        assert_eq!(failed.offsets(), offsets);
+        let bookmark = |partition, offset: i64| Bookmark {
+            tp: TopicPartition::new("t", partition),
+            next_offset: offset + 1,
+            note: format!("behind {offset}"),
+        };
+        assert_eq!(failed.offsets(), [bookmark(0, 4), bookmark(2, 0)]);
     }
 }

@@ -75,7 +75,10 @@ impl Ledger {
             return Err(LedgerFault::NotNow(KafkaFault::Failed(why)));
         };
         let offsets = batch.offsets();
-        let (word, outcome) = match self.writer.commit(batch.records(), Some((&offsets, stamp))) {
+        let outcome = self
+            .writer
+            .commit_bookmarks(batch.records(), &offsets, stamp);
+        let (word, outcome) = match outcome {
             Ok(()) => {
                 self.unknown_in_a_row = 0;
                 batch.retain(|_, _| false);
@@ -109,7 +112,7 @@ impl Ledger {
             )));
         }
         tracing::warn!(%fault, "it is unknown whether a transaction was committed; asking Kafka");
-        let partitions: Vec<_> = batch.offsets().into_iter().map(|(tp, _)| tp).collect();
+        let partitions: Vec<_> = batch.offsets().into_iter().map(|one| one.tp).collect();
         let start = Instant::now();
         loop {
             let answer = TransactionalWriter::open(&self.kafka, &self.id).and_then(|writer| {

@@ -19,14 +19,14 @@ pub mod topics;
 mod transactions;
 
 pub use ledger::{Ledger, LedgerFault};
-pub use output::{ContentMode, Destination, expired};
+pub use output::{ContentMode, Destination, Place, expired};
 pub use restore::{RestoreError, Restorer};
 pub use transactions::{Transactions, Writing, Written};
 
 use crate::delivery::{Content, Delivery};
 use batch::Part;
 use lane::LaneTracks;
-use output::{Place, quarantined};
+use output::quarantined;
 use pipeline::kafka::TopicPartition;
 use pipeline::wire::TooLarge;
 use snapshot::{Owner, SnapshotError};
@@ -206,9 +206,8 @@ impl Tracking {
             tracks.snapshot_if_due(&lane.owner, &lane.snapshots, delivery.offset, time_ms)?;
         records.extend(snapshot);
         Ok(Some(Part {
-            tp: delivery.tp.clone(),
             records,
-            next_offset: delivery.offset + 1,
+            ..Part::behind(delivery)
         }))
     }
 }

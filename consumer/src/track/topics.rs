@@ -1,9 +1,9 @@
 //! Before the first frame: the topics that tracking writes to, and the right to write.
 
-use super::{Destination, Keeping, Ledger, Restorer};
+use super::{ContentMode, Destination, Keeping, Ledger, Restorer};
 use crate::config::{Config, TrackSettings};
 use pipeline::instance::Instance;
-use pipeline::kafka::{Admin, KafkaFault, Membership, TopicSpec};
+use pipeline::kafka::{Admin, GroupMember, KafkaFault, Membership, TopicSpec};
 use std::sync::Arc;
 
 /// Where a group keeps the tracks of a topic. One topic for each, with the partitions of the one that is read: the
@@ -28,32 +28,49 @@ pub fn prepare(
         return Ok(None);
     };
     let admin = Arc::new(Admin::connect(&config.kafka)?);
+    let destination = match &settings.output {
+        None => None,
+        Some(output) => Some(destination(config, &admin, output, settings.content)?),
+    };
+    let ledger = open_ledger(config, member)?;
+    let keeping = Keeping {
+        restorer: Restorer {
+            kafka: config.kafka.clone(),
+            admin,
+        },
+        group: member.group.clone(),
+        destination,
+    };
+    Ok(Some((keeping, ledger)))
+}
+
+/// A topic that is written to, made if it does not exist, with as many partitions as the topics that are read. Blocks.
+pub fn destination(
+    config: &Config,
+    admin: &Admin,
+    topic: &str,
+    content: ContentMode,
+) -> Result<Destination, KafkaFault> {
     let mut partitions = 1;
-    for topic in crate::reading::topics(config, &admin)? {
+    for topic in crate::reading::topics(config, admin)? {
         let found = admin.partitions_soon(&topic)?.len();
         partitions = partitions.max(i32::try_from(found).unwrap_or(i32::MAX));
     }
-    let destination = match &settings.output {
-        None => None,
-        Some(output) => Some(Destination {
-            topic: output.as_str().into(),
-            partitions: ensure(&admin, output, partitions)?,
-            content: settings.content,
-        }),
-    };
+    Ok(Destination {
+        topic: topic.into(),
+        partitions: ensure(admin, topic, partitions)?,
+        content,
+    })
+}
+
+/// The writer of this member's transactions. Blocks.
+pub fn open_ledger(config: &Config, member: &GroupMember) -> anyhow::Result<Ledger> {
     let name = match &member.membership {
         Membership::Static(name) => Some(name.clone()),
         Membership::Dynamic => None,
     };
     let instance = Instance::claim(&member.group, name)?;
-    let ledger = Ledger::open(&config.kafka, &member.group, instance)?;
-    let kafka = config.kafka.clone();
-    let keeping = Keeping {
-        restorer: Restorer { kafka, admin },
-        group: member.group.clone(),
-        destination,
-    };
-    Ok(Some((keeping, ledger)))
+    Ok(Ledger::open(&config.kafka, &member.group, instance)?)
 }
 
 fn ensure(admin: &Admin, topic: &str, partitions: i32) -> Result<i32, KafkaFault> {

@@ -31,7 +31,23 @@ pub struct Lane {
     pub tp: TopicPartition,
     /// The first offset that may be read.
     pub start: i64,
+    /// What was committed with that offset, see [`Bookmark`]; empty if nothing was, or if another offset was.
+    pub note: String,
 }
+
+/// How far a group is in a partition, and what it wants to know when it goes on there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bookmark {
+    /// The partition.
+    pub tp: TopicPartition,
+    /// The offset of the next record to read.
+    pub next_offset: i64,
+    /// Kept by Kafka with the offset, so both are always of the same moment. At most [`MAX_NOTE_BYTES`].
+    pub note: String,
+}
+
+/// What Kafka keeps with an offset unless its node says otherwise (`offset.metadata.max.bytes`).
+pub const MAX_NOTE_BYTES: usize = 4096;
 
 /// What happened to the partitions read.
 #[derive(Debug)]
@@ -249,11 +265,28 @@ impl FeedControl {
         offsets: &[(TopicPartition, i64)],
         stamp: Option<&GroupStamp>,
     ) -> Result<(), KafkaFault> {
+        self.commit_list(&offset_list(offsets), stamp)
+    }
+
+    /// As [`FeedControl::commit`], with what is to be known there.
+    pub fn commit_bookmarks(
+        &self,
+        bookmarks: &[Bookmark],
+        stamp: Option<&GroupStamp>,
+    ) -> Result<(), KafkaFault> {
+        self.commit_list(&bookmark_list(bookmarks), stamp)
+    }
+
+    fn commit_list(
+        &self,
+        offsets: &TopicPartitionList,
+        stamp: Option<&GroupStamp>,
+    ) -> Result<(), KafkaFault> {
         let consumer = self.shared.consumer()?;
         // Held until Kafka has answered: meanwhile no partition moves.
         let committable = self.shared.committable(&consumer, offsets, stamp)?;
         let result = consumer
-            .commit(&offset_list(offsets), CommitMode::Sync)
+            .commit(offsets, CommitMode::Sync)
             .map_err(KafkaFault::request_with(
                 &[Access::to_group(self.shared.group.id())],
                 "committing offsets",
@@ -297,6 +330,21 @@ pub(super) fn offset_list(offsets: &[(TopicPartition, i64)]) -> TopicPartitionLi
     for (lane, offset) in offsets {
         list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(*offset))
             .expect("the list has this partition only once");
+    }
+    list
+}
+
+pub(super) fn bookmark_list(bookmarks: &[Bookmark]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(bookmarks.len());
+    for bookmark in bookmarks {
+        let tp = &bookmark.tp;
+        let mut element = list.add_partition(&tp.topic, tp.partition);
+        element
+            .set_offset(Offset::Offset(bookmark.next_offset))
+            .expect("it is a plain offset");
+        if !bookmark.note.is_empty() {
+            element.set_metadata(&bookmark.note);
+        }
     }
     list
 }

@@ -36,7 +36,9 @@ pub use access::Resource;
 pub use admin::{Admin, TopicInfo, TopicSpec};
 pub use config::{KafkaArgs, KafkaConfig, MAX_REQUEST_BYTES};
 pub use error::KafkaFault;
-pub use feed::{Feed, FeedControl, FeedEvent, GroupMember, Lane, Membership};
+pub use feed::{
+    Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
+};
 pub use gate::LaneBounds;
 pub use lookup::{Lookup, LookupError};
 pub use partitioner::partition_of;

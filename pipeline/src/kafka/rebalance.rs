@@ -12,6 +12,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -125,10 +126,11 @@ impl FeedContext {
         }
         if !shared.is_expelled(consumer) {
             lock(&shared.assignee).assigned(id);
-            self.resolve_start(consumer, partitions)?;
+            let mut notes = self.resolve_start(consumer, partitions)?;
             for element in partitions.elements() {
                 let tp = TopicPartition::new(element.topic(), element.partition());
-                self.start_intake(tp, element.offset().to_raw().unwrap_or(0))?;
+                let note = notes.remove(&tp).unwrap_or_default();
+                self.start_intake(tp, element.offset().to_raw().unwrap_or(0), note)?;
             }
         }
         consumer
@@ -143,7 +145,7 @@ impl FeedContext {
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
-    ) -> Result<(), KafkaFault> {
+    ) -> Result<HashMap<TopicPartition, String>, KafkaFault> {
         let start = Instant::now();
         loop {
             match self
@@ -163,7 +165,7 @@ impl FeedContext {
         }
     }
 
-    fn start_intake(&self, tp: TopicPartition, start: i64) -> Result<(), KafkaFault> {
+    fn start_intake(&self, tp: TopicPartition, start: i64, note: String) -> Result<(), KafkaFault> {
         let shared = &self.shared;
         let Ok(consumer) = shared.consumer() else {
             return Ok(()); // closing
@@ -175,6 +177,7 @@ impl FeedContext {
             id: shared.next_lane(),
             tp: tp.clone(),
             start,
+            note,
         };
         shared.gate.open(lane.id);
         shared.may_commit(&lane);

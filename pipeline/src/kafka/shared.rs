@@ -7,6 +7,7 @@ use super::rebalance::FeedContext;
 use super::start::{Group, StartPolicy};
 use super::{GroupStamp, KafkaFault, LaneBounds, TopicPartition};
 use crate::ordering::Assignee;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -113,7 +114,7 @@ impl Shared {
     pub(super) fn committable(
         &self,
         consumer: &BaseConsumer<FeedContext>,
-        offsets: &[(TopicPartition, i64)],
+        offsets: &TopicPartitionList,
         stamp: Option<&GroupStamp>,
     ) -> Result<MutexGuard<'_, HashMap<TopicPartition, u64>>, KafkaFault> {
         let refuse = |what: String| KafkaFault::Failed(format!("nothing is committed: {what}"));
@@ -122,8 +123,9 @@ impl Shared {
         if !lock(&self.assignee).may_speak(member_id(consumer).as_ref()) {
             return Err(refuse("expelled from the group".to_owned()));
         }
-        for (tp, _) in offsets {
-            if lanes.get(tp).is_none_or(|lane| *lane >= stamp.next_lane) {
+        for element in offsets.elements() {
+            let tp = TopicPartition::new(element.topic(), element.partition());
+            if lanes.get(&tp).is_none_or(|lane| *lane >= stamp.next_lane) {
                 return Err(refuse(format!("{tp} has been another member's since")));
             }
         }

@@ -63,14 +63,15 @@ impl StartPolicy {
         }
     }
 
-    /// Sets an explicit offset for every partition of the list.
+    /// Sets an explicit offset for every partition of the list. Returns what was committed with those offsets.
     pub(super) fn resolve<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
         partitions: &mut TopicPartitionList,
         group: &Group,
-    ) -> Result<(), KafkaFault> {
-        let committed = match group {
+    ) -> Result<HashMap<TopicPartition, String>, KafkaFault> {
+        let mut notes = HashMap::new();
+        let answers = match group {
             Group::Member(id) => {
                 patiently(|| consumer.committed_offsets(partitions.clone(), REQUEST_TIMEOUT))
                     .map_err(KafkaFault::request_with(
@@ -87,7 +88,7 @@ impl StartPolicy {
             .collect();
         for lane in lanes {
             let committed = match group {
-                Group::Member(_) => committed_of(&committed, &lane)?,
+                Group::Member(_) => committed_of(&answers, &lane)?,
                 Group::None => None,
             };
             let known = committed.max(self.resume.get(&lane).copied());
@@ -98,8 +99,12 @@ impl StartPolicy {
             partitions
                 .set_partition_offset(&lane.topic, lane.partition, Offset::Offset(offset))
                 .map_err(KafkaFault::request(format!("starting {lane}")))?;
+            let answer = answers.find_partition(&lane.topic, lane.partition);
+            if let Some(answer) = answer.filter(|_| committed == Some(offset)) {
+                notes.insert(lane, answer.metadata().to_owned());
+            }
         }
-        Ok(())
+        Ok(notes)
     }
 }
 

@@ -2,12 +2,13 @@
 //! [`crate::ordering`]; here are the client's calls.
 
 use super::access::{Access, denied};
-use super::feed::offset_list;
+use super::feed::{Bookmark, bookmark_list, offset_list};
 use super::writer::{Pace, Writer};
 use super::{KafkaConfig, KafkaFault, Outgoing, TopicPartition};
 use crate::ordering::{
     Answer, CALL_TIMEOUT, Call, DECISION_TIMEOUT, Next, Offsets, Outcome, Transactions,
 };
+use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -82,6 +83,28 @@ impl TransactionalWriter {
         records: impl IntoIterator<Item = &'a Outgoing>,
         consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
     ) -> Result<(), TransactionFault> {
+        let consumed = consumed.map(|(offsets, stamp)| (offset_list(offsets), stamp));
+        self.commit_list(
+            records,
+            consumed.as_ref().map(|(list, stamp)| (list, *stamp)),
+        )
+    }
+
+    /// As [`TransactionalWriter::commit`], with what is to be known at these offsets.
+    pub fn commit_bookmarks<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Outgoing>,
+        bookmarks: &[Bookmark],
+        stamp: &GroupStamp,
+    ) -> Result<(), TransactionFault> {
+        self.commit_list(records, Some((&bookmark_list(bookmarks), stamp)))
+    }
+
+    fn commit_list<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Outgoing>,
+        consumed: Option<(&TopicPartitionList, &GroupStamp)>,
+    ) -> Result<(), TransactionFault> {
         let offsets = match consumed {
             Some(_) => Offsets::With,
             None => Offsets::Without,
@@ -129,7 +152,7 @@ impl TransactionalWriter {
         &mut self,
         call: Call,
         records: &mut Option<impl IntoIterator<Item = &'a Outgoing>>,
-        consumed: Option<(&[(TopicPartition, i64)], &GroupStamp)>,
+        consumed: Option<(&TopicPartitionList, &GroupStamp)>,
     ) -> Result<(), (Answer, KafkaFault)> {
         let producer = self.writer.native();
         let (doing, result) = match call {
@@ -149,7 +172,7 @@ impl TransactionalWriter {
             Call::Begin => ("beginning a transaction", producer.begin_transaction()),
             Call::SendOffsets => {
                 let (offsets, stamp) = consumed.expect("the rules were told so");
-                let (offsets, stamp) = (offset_list(offsets), Arc::clone(&stamp.native));
+                let (offsets, stamp) = (offsets.clone(), Arc::clone(&stamp.native));
                 let producer = self.writer.shared();
                 let sent = remembered(move || {
                     producer.send_offsets_to_transaction(&offsets, &stamp, CALL_TIMEOUT)

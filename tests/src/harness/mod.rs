@@ -5,6 +5,7 @@ mod frames;
 mod kafka;
 mod lines;
 mod process;
+mod receiver;
 mod wait;
 
 pub use foreign::{add_partitions, create_foreign_topic, create_small_topic};
@@ -15,4 +16,5 @@ pub use frames::{
 pub use kafka::{name, shared, topic};
 pub use lines::{Lines, consume, pictures};
 pub use process::{Process, broker, processor, program, run, run_ok};
+pub use receiver::{Receiver, Request};
 pub use wait::wait_for;
