@@ -27,6 +27,7 @@ mod kafka_faults;
 mod pipeline;
 mod producer;
 mod producer_restarts;
+mod python;
 mod security_access;
 mod security_kafka;
 mod security_lab;

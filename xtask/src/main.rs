@@ -11,6 +11,7 @@ mod kafka;
 mod mutants;
 mod needs;
 mod prove;
+mod python;
 mod setup;
 mod steps;
 mod test;
