@@ -110,6 +110,8 @@ enum Command {
         #[arg(long, default_value_t = 640, value_parser = value_parser!(u32).range(32..))]
         work_width: u32,
     },
+    /// Blur faces: the new picture replaces the old one. Where none may get through, run the broker with --on-failure drop
+    Blur(BlurArgs),
     /// Find people who stand or walk with the HOG detector
     People {
         /// Scale wider pictures down to this many pixels; time grows with the square, and people below 96 pixels
@@ -121,6 +123,19 @@ enum Command {
     Resize(ResizeArgs),
     /// Misbehave on purpose, the same way each time
     Chaos(ChaosArgs),
+}
+
+#[derive(Debug, Args)]
+struct BlurArgs {
+    /// The cascade; by default that of the package opencv-data
+    #[arg(long, value_name = "FILE")]
+    cascade: Option<PathBuf>,
+    /// Look for faces in a picture of this width, in pixels; those of a few pixels are found only in a wide one
+    #[arg(long, default_value_t = 960, value_parser = value_parser!(u32).range(32..))]
+    work_width: u32,
+    /// JPEG quality of the new picture
+    #[arg(long, default_value_t = 85, value_parser = value_parser!(u8).range(1..=100))]
+    quality: u8,
 }
 
 #[derive(Debug, Args)]
@@ -295,6 +310,15 @@ impl TryFrom<Command> for Kind {
                 cascade,
                 work_width,
             },
+            Command::Blur(BlurArgs {
+                cascade,
+                work_width,
+                quality,
+            }) => Self::Blur {
+                cascade,
+                work_width,
+                quality,
+            },
             Command::People { work_width } => Self::People { work_width },
             Command::Resize(ResizeArgs { target, quality }) => Self::Resize {
                 target: target.into(),
@@ -359,7 +383,8 @@ mod tests {
     fn lines_that_mean_nothing_are_refused() {
         for line in [
             "",
-            "blur",
+            "smudge",
+            "blur --quality 0",
             "echo --delay soon",
             "echo --listen localhost",
             "people --max-megapixels 0",

@@ -30,6 +30,11 @@ pub enum Kind {
         cascade: Option<PathBuf>,
         work_width: u32,
     },
+    Blur {
+        cascade: Option<PathBuf>,
+        work_width: u32,
+        quality: u8,
+    },
     People {
         work_width: u32,
     },
@@ -50,6 +55,7 @@ impl Kind {
             Self::Echo { .. } => "echo",
             Self::Motion { .. } => "motion",
             Self::Faces { .. } => "faces",
+            Self::Blur { .. } => "blur",
             Self::People { .. } => "people",
             Self::Resize { .. } => "resize",
             Self::Chaos { .. } => "chaos",

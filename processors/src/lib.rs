@@ -2,6 +2,7 @@
 //!
 //! Each processor is a file of its own. What they share: [`picture`] (content to pixels, checked first).
 
+pub mod blur;
 mod boxes;
 pub mod chaos;
 pub mod cli;
@@ -24,6 +25,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    blur::Blur,
     chaos::{Chaos, Ledger, OVERSIZE_BYTES},
     config::{Config, Kind},
     echo::Echo,
@@ -86,6 +88,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             Built::Echo(echo) => server.run(echo, shutdown).await,
             Built::Motion(motion) => server.run(motion, shutdown).await,
             Built::Faces(faces) => server.run(faces, shutdown).await,
+            Built::Blur(blur) => server.run(blur, shutdown).await,
             Built::People(people) => server.run(people, shutdown).await,
             Built::Resize(resize) => server.run(resize, shutdown).await,
             Built::Chaos(chaos) => server.run_service(chaos, name.clone(), shutdown).await,
@@ -103,6 +106,7 @@ enum Built {
     Echo(Echo),
     Motion(OnThreads<Motion>),
     Faces(OnThreads<Faces>),
+    Blur(OnThreads<Blur>),
     People(OnThreads<People>),
     Resize(OnThreads<Resize>),
     Chaos(Chaos),
@@ -125,6 +129,19 @@ impl Built {
                 cascade,
                 work_width,
             } => Self::Faces(start(Faces::new(cascade, work_width, decoder)?, threads)?),
+            Kind::Blur {
+                cascade,
+                work_width,
+                quality,
+            } => {
+                let faces = Faces::new(cascade, work_width, decoder)?;
+                let blur = Blur {
+                    faces,
+                    quality,
+                    decoder,
+                };
+                Self::Blur(start(blur, threads)?)
+            }
             Kind::People { work_width } => {
                 Self::People(start(People::new(work_width, decoder)?, threads)?)
             }

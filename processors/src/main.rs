@@ -1,4 +1,4 @@
-//! `processor echo|motion|faces|people|resize|chaos`: see `processor --help`.
+//! `processor echo|motion|faces|blur|people|resize|chaos`: see `processor --help`.
 
 use std::{io::IsTerminal, process::ExitCode};
 
