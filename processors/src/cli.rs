@@ -9,12 +9,16 @@ use thiserror::Error;
 use crate::{
     chaos::{Delay, Plan, PlanError, Rates},
     config::{Config, Kind},
+    kserve::Server,
     picture::Decoder,
     resize::Target,
 };
 
 /// Calls at once for processors that only wait: bounds their memory, far above what any broker keeps in flight.
 const WAITING_ADMISSION: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
+
+/// Calls at once for a model elsewhere: most of their time they wait for it, and each holds a picture and its numbers.
+const ASKING_ADMISSION: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
 
 /// Serves one of Framelane's built-in processors: a gRPC service that takes a frame and gives a result.
 #[derive(Debug, Parser)]
@@ -121,6 +125,8 @@ enum Command {
     },
     /// Replace each picture by a smaller or larger one, as JPEG
     Resize(ResizeArgs),
+    /// Ask a model on an inference server that speaks the KServe v2 protocol (Triton and others), by gRPC
+    Kserve(KserveArgs),
     /// Misbehave on purpose, the same way each time
     Chaos(ChaosArgs),
 }
@@ -136,6 +142,22 @@ struct BlurArgs {
     /// JPEG quality of the new picture
     #[arg(long, default_value_t = 85, value_parser = value_parser!(u8).range(1..=100))]
     quality: u8,
+}
+
+#[derive(Debug, Args)]
+struct KserveArgs {
+    /// The server's gRPC address, http://HOST:PORT or https://HOST:PORT (Triton's port is 8001)
+    #[arg(long)]
+    url: String,
+    /// The model's name on the server, and in results unless --name gives another
+    #[arg(long)]
+    model: String,
+    /// Its version [default: the server chooses]
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
+    /// YAML: what the model takes and gives. An example stands in docs/kserve.md
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +300,9 @@ impl TryFrom<Cli> for Config {
         if waits {
             threads.admission = WAITING_ADMISSION;
         }
+        if matches!(cli.kind, Command::Kserve(_)) {
+            threads.admission = threads.admission.max(ASKING_ADMISSION);
+        }
         threads.admission = admission.unwrap_or(threads.admission);
         Ok(Self {
             serve: ServeConfig {
@@ -323,6 +348,14 @@ impl TryFrom<Command> for Kind {
             Command::Resize(ResizeArgs { target, quality }) => Self::Resize {
                 target: target.into(),
                 quality,
+            },
+            Command::Kserve(args) => Self::Kserve {
+                server: Server {
+                    url: args.url,
+                    model: args.model,
+                    version: args.model_version,
+                },
+                config: args.config,
             },
             Command::Chaos(args) => {
                 let rates = Rates {
@@ -385,6 +418,7 @@ mod tests {
             "",
             "smudge",
             "blur --quality 0",
+            "kserve --url http://127.0.0.1:1 --model m",
             "echo --delay soon",
             "echo --listen localhost",
             "people --max-megapixels 0",

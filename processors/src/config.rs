@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use processor_proto::{ServeConfig, Threads};
 
-use crate::{chaos::Plan, picture::Decoder, resize::Target};
+use crate::{chaos::Plan, kserve::Server, picture::Decoder, resize::Target};
 
 /// One processor and how to serve it.
 #[derive(Clone, Debug)]
@@ -42,6 +42,11 @@ pub enum Kind {
         target: Target,
         quality: u8,
     },
+    Kserve {
+        server: Server,
+        /// What the model takes and gives.
+        config: PathBuf,
+    },
     Chaos {
         plan: Plan,
         ledger: Option<PathBuf>,
@@ -49,8 +54,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word on the command line, and the name in results unless another was given.
-    pub fn name(&self) -> &'static str {
+    /// The word on the command line (of a model: its name), and the name in results unless another was given.
+    pub fn name(&self) -> &str {
         match self {
             Self::Echo { .. } => "echo",
             Self::Motion { .. } => "motion",
@@ -58,6 +63,7 @@ impl Kind {
             Self::Blur { .. } => "blur",
             Self::People { .. } => "people",
             Self::Resize { .. } => "resize",
+            Self::Kserve { server, .. } => &server.model,
             Self::Chaos { .. } => "chaos",
         }
     }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod echo;
 pub mod faces;
 mod instances;
+pub mod kserve;
 pub mod motion;
 mod opencv_error;
 pub mod people;
@@ -30,6 +31,10 @@ use crate::{
     config::{Config, Kind},
     echo::Echo,
     faces::{CascadeError, Faces},
+    kserve::{
+        ConnectError, Kserve,
+        config::{Model, ModelError},
+    },
     motion::Motion,
     people::People,
     resize::Resize,
@@ -41,6 +46,10 @@ pub enum RunError {
     /// A setting, or something that should have been installed: the person who started it must act.
     #[error(transparent)]
     Cascade(#[from] CascadeError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("OpenCV cannot make the people detector: {0}")]
@@ -73,9 +82,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         // The oversized answer must reach the caller's limit.
         serve.max_message_bytes = 2 * OVERSIZE_BYTES;
     }
-    let name = serve.name.clone().unwrap_or_else(|| kind.name().into());
+    let name = serve.name.clone().unwrap_or_else(|| kind.name().to_owned());
 
-    let processor = Built::new(kind, &name, threads, decoder)?;
+    let building = Built::new(kind, &name, threads, decoder);
+    let Some(processor) = shutdown.run_until_cancelled(building).await else {
+        return Ok(());
+    };
+    let processor = processor?;
     let server = Server::bind(serve)?;
     let address = server.local_addr();
     if let Some(path) = port_file {
@@ -91,6 +104,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             Built::Blur(blur) => server.run(blur, shutdown).await,
             Built::People(people) => server.run(people, shutdown).await,
             Built::Resize(resize) => server.run(resize, shutdown).await,
+            Built::Kserve(kserve) => server.run(*kserve, shutdown).await,
             Built::Chaos(chaos) => server.run_service(chaos, name.clone(), shutdown).await,
         }
     };
@@ -109,11 +123,12 @@ enum Built {
     Blur(OnThreads<Blur>),
     People(OnThreads<People>),
     Resize(OnThreads<Resize>),
+    Kserve(Box<Kserve>),
     Chaos(Chaos),
 }
 
 impl Built {
-    fn new(
+    async fn new(
         kind: Kind,
         name: &str,
         threads: Threads,
@@ -152,6 +167,12 @@ impl Built {
                     decoder,
                 };
                 Self::Resize(start(resize, threads)?)
+            }
+            Kind::Kserve { server, config } => {
+                let model = Model::read(&config)?;
+                let (threads, admission) = (threads.count, threads.admission);
+                let kserve = Kserve::connect(server, model, decoder, threads, admission).await?;
+                Self::Kserve(Box::new(kserve))
             }
             Kind::Chaos { plan, ledger } => {
                 let ledger = ledger.map(open_ledger).transpose()?;
