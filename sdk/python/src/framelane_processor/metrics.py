@@ -35,6 +35,11 @@ class Meters:
         self.in_flight = 0
         """Calls running now."""
 
+    @property
+    def ended(self) -> int:
+        """Calls that are over."""
+        return self.ok + self.not_ok
+
     def begin(self) -> None:
         """A call has come."""
         with self._lock:

@@ -161,15 +161,15 @@ class Server:
 
     async def _is_left(self, within_s: float) -> bool:
         """Whether in time there was no call for a while."""
-        loop = asyncio.get_running_loop()
-        until = quiet_since = loop.time()
-        until += within_s
-        while self.meters.in_flight > 0 or loop.time() - quiet_since < self.config.notice_s:
+        loop, meters = asyncio.get_running_loop(), self.meters
+        quiet_since = loop.time()
+        until, seen = quiet_since + within_s, meters.ended
+        while meters.in_flight > 0 or loop.time() - quiet_since < self.config.notice_s:
             now = loop.time()
             if now >= until:
                 return False
-            if self.meters.in_flight > 0:
-                quiet_since = now
+            if meters.in_flight > 0 or meters.ended != seen:
+                quiet_since, seen = now, meters.ended
             await asyncio.sleep(_LOOK_S)
         return True
 
