@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
+
 use tonic::{Request, Response, Status};
 
 use crate::{
     Processor,
     v1::{
-        self, DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, frame::Content,
-        processor_server,
+        self, BatchedOutcome, DescribeRequest, DescribeResponse, ProcessBatchRequest,
+        ProcessBatchResponse, ProcessRequest, ProcessResponse, Refusal, batched_outcome::Outcome,
+        frame::Content, processor_server,
     },
 };
 
@@ -24,7 +27,46 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
         &self,
         request: Request<ProcessRequest>,
     ) -> Result<Response<ProcessResponse>, Status> {
-        let ProcessRequest { frame, attempt } = request.into_inner();
+        Ok(Response::new(self.answer(request.into_inner()).await?))
+    }
+
+    /// The frames side by side; each has its own outcome.
+    async fn process_batch(
+        &self,
+        request: Request<ProcessBatchRequest>,
+    ) -> Result<Response<ProcessBatchResponse>, Status> {
+        let requests = request.into_inner().requests.into_iter();
+        let outcomes = join_all(requests.map(|request| async move {
+            let outcome = match self.answer(request).await {
+                Ok(response) => Outcome::Response(response),
+                Err(status) => Outcome::Refusal(Refusal {
+                    code: status.code().into(),
+                    message: status.message().to_owned(),
+                }),
+            };
+            BatchedOutcome {
+                outcome: Some(outcome),
+            }
+        }));
+        Ok(Response::new(ProcessBatchResponse {
+            outcomes: outcomes.await,
+        }))
+    }
+
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(DescribeResponse {
+            name: self.name.clone(),
+            ..self.processor.describe()
+        }))
+    }
+}
+
+impl<P: Processor> Answering<P> {
+    async fn answer(&self, request: ProcessRequest) -> Result<ProcessResponse, Status> {
+        let ProcessRequest { frame, attempt } = request;
         let frame = frame.ok_or_else(|| Status::invalid_argument("the request holds no frame"))?;
         check(&frame)?;
         let id = frame.id.clone();
@@ -44,21 +86,11 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
                 ..v1::Timing::default()
             }),
         };
-        Ok(Response::new(ProcessResponse {
+        Ok(ProcessResponse {
             id,
             result: Some(result),
             picture: processed.picture,
-        }))
-    }
-
-    async fn describe(
-        &self,
-        _: Request<DescribeRequest>,
-    ) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(DescribeResponse {
-            name: self.name.clone(),
-            ..self.processor.describe()
-        }))
+        })
     }
 }
 

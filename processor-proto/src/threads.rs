@@ -116,6 +116,7 @@ impl<P: BlockingProcessor> Processor for OnThreads<P> {
             version: self.version().into(),
             max_in_flight: u32::try_from(self.admitted_at_most).unwrap_or(u32::MAX),
             needs_pixels: true,
+            ..v1::DescribeResponse::default()
         }
     }
 

@@ -4,7 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use processor_proto::{ServeConfig, Threads};
 
-use crate::{chaos::Plan, kserve::Server, picture::Decoder, resize::Target};
+use crate::{
+    chaos::{Batches, Plan},
+    kserve::Server,
+    picture::Decoder,
+    resize::Target,
+};
 
 /// One processor and how to serve it.
 #[derive(Clone, Debug)]
@@ -50,6 +55,7 @@ pub enum Kind {
     Chaos {
         plan: Plan,
         ledger: Option<PathBuf>,
+        batches: Batches,
     },
 }
 

@@ -195,6 +195,7 @@ impl Processor for Kserve {
             version: self.version().into(),
             max_in_flight: u32::try_from(self.admitted_at_most).unwrap_or(u32::MAX),
             needs_pixels: true,
+            ..DescribeResponse::default()
         }
     }
 

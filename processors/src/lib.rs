@@ -174,9 +174,13 @@ impl Built {
                 let kserve = Kserve::connect(server, model, decoder, threads, admission).await?;
                 Self::Kserve(Box::new(kserve))
             }
-            Kind::Chaos { plan, ledger } => {
+            Kind::Chaos {
+                plan,
+                ledger,
+                batches,
+            } => {
                 let ledger = ledger.map(open_ledger).transpose()?;
-                Self::Chaos(Chaos::new(name.into(), plan, admission, ledger))
+                Self::Chaos(Chaos::new(name.into(), plan, admission, ledger, batches))
             }
         })
     }

@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod batching;
 mod boundaries;
 mod broker_delivery;
 mod broker_policies;

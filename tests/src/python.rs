@@ -4,7 +4,8 @@
 //! `FRAMELANE_PYTHON`; without one they say that they cannot run.
 
 use crate::harness::{
-    Follower, Lines, Process, broker, clip, consume, name, run_ok, shared, wait_for,
+    Follower, Lines, Process, assert_complete, broker, clip, consume, frame, name, publish_records,
+    read_committed, run_ok, shared, topic, wait_for,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -191,4 +192,49 @@ fn assert_overlay_shows(python: &Path, input: &str, seen: &Value, dir: &Path) {
     let said = String::from_utf8_lossy(&answer.stdout);
     let pixels: u32 = said.trim().parse().unwrap_or_else(|_| panic!("{answer:?}"));
     assert!(pixels > 200, "a caption has more than {pixels} pixels");
+}
+
+/// A program of a batch function that says how many pictures it got at once.
+const TOGETHER: &str = r#"
+from framelane_processor import Image, Result, batch_processor
+
+@batch_processor(name="together", size=4, max_wait_s=2.0)
+def together(images: list[Image]) -> list[Result]:
+    return [Result(attributes={"frames": len(images)}) for _ in images]
+
+together.serve()
+"#;
+
+#[test]
+fn a_batch_function_gets_frames_of_several_sources_at_once() {
+    let Some(python) = python("python::a_batch_function_gets_frames_of_several_sources") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("together.py");
+    std::fs::write(&program, TOGETHER).unwrap();
+    let input = topic(shared(), 1);
+    let sources = ["a", "b"];
+    let frames = (0..8).flat_map(|sequence| sources.map(|source| frame(&input, source, sequence)));
+    publish_records(shared(), frames.collect::<Vec<_>>());
+    let (processor, url) = example(&python, program.to_str().unwrap(), &[]);
+    let broker = broker(shared(), &input, &[&url], &[]);
+    let lines = complete(broker, &input, 16);
+    assert!(processor.stop().success());
+    assert_complete(
+        &read_committed(shared(), &format!("{input}.out")),
+        &sources,
+        8,
+    );
+    let counts: Vec<f64> = lines
+        .0
+        .iter()
+        .map(|line| {
+            result(line, "together")["attributes"]["frames"]
+                .as_f64()
+                .unwrap()
+        })
+        .collect();
+    // The frames of both sources come in turn, so two that go together are of both.
+    assert!(counts.iter().any(|count| *count >= 2.0), "{counts:?}");
 }

@@ -29,6 +29,11 @@ class Client:
             rpc.ProcessRequest.SerializeToString,
             rpc.ProcessResponse.FromString,
         )
+        self.process_batch: Callable[..., Any] = channel.unary_unary(
+            "/framelane.v1.Processor/ProcessBatch",
+            rpc.ProcessBatchRequest.SerializeToString,
+            rpc.ProcessBatchResponse.FromString,
+        )
         self.describe: Callable[..., Any] = channel.unary_unary(
             "/framelane.v1.Processor/Describe",
             rpc.DescribeRequest.SerializeToString,
@@ -45,6 +50,19 @@ class Client:
         request = rpc.ProcessRequest(frame=frame, attempt=attempt)
         answer: rpc.ProcessResponse = await self.process(request, timeout=PATIENCE_S)
         return answer
+
+    async def outcomes(self, *frames: v1.Frame) -> list[str]:
+        """What came of each frame of a batch: its detections' labels, or the code of its refusal."""
+        batch = rpc.ProcessBatchRequest(requests=[rpc.ProcessRequest(frame=frame, attempt=1) for frame in frames])
+        reply: rpc.ProcessBatchResponse = await self.process_batch(batch, timeout=PATIENCE_S)
+        for frame, one in zip(frames, reply.outcomes, strict=True):
+            assert one.HasField("refusal") or one.response.id == frame.id
+        return [
+            str(one.refusal.code)
+            if one.HasField("refusal")
+            else ",".join(seen.label for seen in one.response.result.detections)
+            for one in reply.outcomes
+        ]
 
     async def refusal(self, frame: v1.Frame, attempt: int = 1) -> grpc.aio.AioRpcError:
         """The error to one frame."""

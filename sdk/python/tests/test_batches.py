@@ -6,7 +6,8 @@ import grpc
 import pytest
 from calls import raw, serving, until
 
-from framelane_processor import Detection, Image, batch_processor
+from framelane.v1 import processor_pb2 as rpc
+from framelane_processor import Detection, Image, batch_processor, processor
 
 
 async def test_calls_are_gathered_and_each_gets_its_own_answer() -> None:
@@ -78,6 +79,52 @@ async def test_an_answer_for_each_picture_is_demanded() -> None:
         for error in errors:
             assert "1 answers for 2 pictures" in (error.details() or "")
         await client.result(raw(), attempt=2)
+
+
+async def test_frames_that_come_together_are_looked_at_together() -> None:
+    @batch_processor(name="count", size=8, max_wait_s=0.0025)
+    def count(images: list[Image]) -> list[list[Detection]]:
+        return [[Detection(f"{image[0, 0, 0]} of {len(images)}")] for image in images]
+
+    broken = raw(1)
+    broken.width = 5
+    async with serving(count) as (server, client):
+        described = await client.describe(rpc.DescribeRequest())
+        assert (described.max_batch, described.max_batch_wait_us) == (8, 2500)
+        # What cannot be decoded is no part of the batch.
+        assert await client.outcomes(raw(0), broken, raw(2)) == ["0 of 2", "3", "2 of 2"]
+        assert (server.meters.ok, server.meters.not_ok) == (1, 0)
+
+
+async def test_a_batch_larger_than_asked_for_is_looked_at_in_parts() -> None:
+    @batch_processor(name="pairs", size=2)
+    async def pairs(images: list[Image]) -> list[list[Detection]]:
+        return [[Detection(str(len(images)))] for _ in images]
+
+    async with serving(pairs) as (_, client):
+        assert await client.outcomes(raw(0), raw(1), raw(2)) == ["2", "2", "1"]
+
+
+async def test_what_a_batch_function_raises_is_the_whole_calls() -> None:
+    @batch_processor(name="no", size=2)
+    def no(_: list[Image]) -> list[None]:
+        raise ValueError("not today")
+
+    async with serving(no) as (_, client):
+        with pytest.raises(grpc.aio.AioRpcError, match="not today"):
+            await client.outcomes(raw(0), raw(1))
+
+
+async def test_other_functions_answer_batches_frame_by_frame() -> None:
+    @processor(name="odd")
+    def odd(image: Image) -> list[Detection]:
+        if image[0, 0, 0] % 2 == 0:
+            raise ValueError("even")
+        return [Detection("odd")]
+
+    async with serving(odd) as (_, client):
+        assert (await client.describe(rpc.DescribeRequest())).max_batch == 0
+        assert await client.outcomes(raw(1), raw(2), raw(3)) == ["odd", "13", "odd"]
 
 
 @pytest.mark.parametrize(("size", "wait_s"), [(0, 1.0), (2, -1.0)])

@@ -5,6 +5,7 @@ async:  thread [decode], event loop [function], thread [encode, if there is a ne
 batch:  thread [decode], gathered, thread or event loop [function], thread [encode, if there is a new image]
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,11 +53,45 @@ class Runner:
         try:
             if self._gather is not None:
                 return await self._gathered(place, frame, attempt)
-            if self.processor.is_async:
-                return await self._awaited(place, frame)
-            return await self._threads.run(place, lambda: self._plain(frame))
+            return await self._single(place, frame)
         finally:
             place.let_go()
+
+    async def run_batch(self, frames: Sequence[v1.Frame]) -> list[Done | BaseException]:
+        """Looks at frames that came together: what came of each, in their order. Raises what a batch function raised,
+        and Busy without doing anything if there is no place: one for all of them."""
+        place = self.admission.take()
+        try:
+            batch = self.processor.settings.batch
+            if batch is None:
+                return await asyncio.gather(*(self._single(place, one) for one in frames), return_exceptions=True)
+            started = time.perf_counter()
+            inputs = await asyncio.gather(*(self._decoded(place, one) for one in frames), return_exceptions=True)
+            # What cannot be decoded is left out; the others are a batch without it.
+            images = [one for one in inputs if not isinstance(one, BaseException)]
+            results: list[tuple[Result, float]] = []
+            for first in range(0, len(images), batch.size):
+                results += await self._batch(images[first : first + batch.size])
+            left = iter(results)
+            outcomes: list[Done | BaseException] = []
+            for one in inputs:
+                if isinstance(one, BaseException):
+                    outcomes.append(one)
+                else:
+                    result, took_s = next(left)
+                    outcomes.append(replace(await self._encoded(place, result, started), took_s=took_s))
+            return outcomes
+        finally:
+            place.let_go()
+
+    async def _single(self, place: Place, frame: v1.Frame) -> Done:
+        if self.processor.is_async:
+            return await self._awaited(place, frame)
+        return await self._threads.run(place, lambda: self._plain(frame))
+
+    async def _decoded(self, place: Place, frame: v1.Frame) -> Image:
+        channels = self.processor.settings.channels or "bgr"
+        return await self._threads.run(place, lambda: decode(frame, channels, self._max_pixels))
 
     def _inputs(self, frame: v1.Frame) -> tuple[object, ...]:
         channels = self.processor.settings.channels
@@ -78,9 +113,8 @@ class Runner:
 
     async def _gathered(self, place: Place, frame: v1.Frame, attempt: int) -> Done:
         assert self._gather is not None
-        channels = self.processor.settings.channels or "bgr"
         started = time.perf_counter()
-        image = await self._threads.run(place, lambda: decode(frame, channels, self._max_pixels))
+        image = await self._decoded(place, frame)
         if attempt > 1:
             # Its batch may have failed because of it: alone it spoils no other.
             (result, took_s) = (await self._batch([image]))[0]

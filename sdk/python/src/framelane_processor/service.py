@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 
@@ -57,6 +57,11 @@ class Service:
                 request_deserializer=rpc.ProcessRequest.FromString,
                 response_serializer=rpc.ProcessResponse.SerializeToString,
             ),
+            "ProcessBatch": grpc.unary_unary_rpc_method_handler(
+                self._process_batch,
+                request_deserializer=rpc.ProcessBatchRequest.FromString,
+                response_serializer=rpc.ProcessBatchResponse.SerializeToString,
+            ),
             "Describe": grpc.unary_unary_rpc_method_handler(
                 self._describe,
                 request_deserializer=rpc.DescribeRequest.FromString,
@@ -72,23 +77,33 @@ class Service:
             version=settings.version,
             max_in_flight=self._runner.admission.places,
             needs_pixels=settings.channels is not None,
+            max_batch=settings.batch.size if settings.batch else 0,
+            max_batch_wait_us=int(settings.batch.max_wait_s * 1e6) if settings.batch else 0,
         )
 
     async def _process(self, request: rpc.ProcessRequest, context: _Context) -> rpc.ProcessResponse:
+        return await self._counted(self._answer(request), context, id_of(request.frame))
+
+    async def _process_batch(self, request: rpc.ProcessBatchRequest, context: _Context) -> rpc.ProcessBatchResponse:
+        """A batch counts as one call."""
+        who = ", ".join(id_of(one.frame) for one in request.requests)
+        return await self._counted(self._answer_all(request), context, who)
+
+    async def _counted(self, work: Coroutine[Any, Any, T], context: _Context, who: str) -> T:
         started = time.perf_counter()
         outcome = "abandoned"
         self._meters.begin()
         try:
             try:
-                answer = await self._bounded(self._answer(request))
+                answer = await self._bounded(work)
                 outcome = "ok"
                 return answer
             except Exception as error:
                 code, details = _status_of(error)
                 if code == grpc.StatusCode.INTERNAL:
-                    _log.warning("%s: the processor failed", id_of(request.frame), exc_info=error)
+                    _log.warning("%s: the processor failed", who, exc_info=error)
                 outcome = _OUTCOMES.get(code, "failed")
-                return await context.abort(code, details)
+                return cast(T, await context.abort(code, details))
         finally:
             self._meters.end(outcome, time.perf_counter() - started)
 
@@ -110,12 +125,34 @@ class Service:
                     await working
 
     async def _answer(self, request: rpc.ProcessRequest) -> rpc.ProcessResponse:
-        if not request.HasField("frame"):
-            raise InvalidFrame("the request holds no frame")
-        check(request.frame)
-        attempt = max(request.attempt, 1)
-        done = await self._runner.run(request.frame, attempt)
-        return rpc.ProcessResponse(id=request.frame.id, result=self._result(done, attempt), picture=done.picture)
+        _check(request)
+        return self._response(request, await self._runner.run(request.frame, max(request.attempt, 1)))
+
+    async def _answer_all(self, batch: rpc.ProcessBatchRequest) -> rpc.ProcessBatchResponse:
+        """Each frame has its own outcome, but for what a batch function raises: that is everybody's."""
+        refused: dict[int, BaseException] = {}
+        for at, request in enumerate(batch.requests):
+            try:
+                _check(request)
+            except InvalidFrame as error:
+                refused[at] = error
+        whole = [request.frame for at, request in enumerate(batch.requests) if at not in refused]
+        done = iter(await self._runner.run_batch(whole))
+        reply = rpc.ProcessBatchResponse()
+        for at, request in enumerate(batch.requests):
+            outcome = refused.get(at) or next(done)
+            if isinstance(outcome, Done):
+                reply.outcomes.add(response=self._response(request, outcome))
+            elif isinstance(outcome, Exception):
+                code, details = _status_of(outcome)
+                reply.outcomes.add(refusal=rpc.Refusal(code=code.value[0], message=details))
+            else:
+                raise outcome
+        return reply
+
+    def _response(self, request: rpc.ProcessRequest, done: Done) -> rpc.ProcessResponse:
+        result = self._result(done, max(request.attempt, 1))
+        return rpc.ProcessResponse(id=request.frame.id, result=result, picture=done.picture)
 
     def _result(self, done: Done, attempt: int) -> v1.Result:
         result = v1.Result(
@@ -129,6 +166,12 @@ class Service:
         if done.result.attributes:
             result.attributes.update(done.result.attributes)
         return result
+
+
+def _check(request: rpc.ProcessRequest) -> None:
+    if not request.HasField("frame"):
+        raise InvalidFrame("the request holds no frame")
+    check(request.frame)
 
 
 def _detection(one: Detection) -> v1.Detection:

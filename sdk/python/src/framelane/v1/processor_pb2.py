@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from framelane.v1 import frame_pb2 as framelane_dot_v1_dot_frame__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66ramelane/v1/processor.proto\x12\x0c\x66ramelane.v1\x1a\x18\x66ramelane/v1/frame.proto\"E\n\x0eProcessRequest\x12\"\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x13.framelane.v1.Frame\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\x82\x01\n\x0fProcessResponse\x12!\n\x02id\x18\x01 \x01(\x0b\x32\x15.framelane.v1.FrameId\x12$\n\x06result\x18\x02 \x01(\x0b\x32\x14.framelane.v1.Result\x12&\n\x07picture\x18\x03 \x01(\x0b\x32\x15.framelane.v1.Picture\"\x8e\x01\n\x07Picture\x12\"\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x13.framelane.v1.Codec\x12/\n\x0cpixel_format\x18\x02 \x01(\x0e\x32\x19.framelane.v1.PixelFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\x0c\"\x11\n\x0f\x44\x65scribeRequest\"^\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rmax_in_flight\x18\x03 \x01(\r\x12\x14\n\x0cneeds_pixels\x18\x04 \x01(\x08\x32\x9e\x01\n\tProcessor\x12\x46\n\x07Process\x12\x1c.framelane.v1.ProcessRequest\x1a\x1d.framelane.v1.ProcessResponse\x12I\n\x08\x44\x65scribe\x12\x1d.framelane.v1.DescribeRequest\x1a\x1e.framelane.v1.DescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66ramelane/v1/processor.proto\x12\x0c\x66ramelane.v1\x1a\x18\x66ramelane/v1/frame.proto\"E\n\x0eProcessRequest\x12\"\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x13.framelane.v1.Frame\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\x82\x01\n\x0fProcessResponse\x12!\n\x02id\x18\x01 \x01(\x0b\x32\x15.framelane.v1.FrameId\x12$\n\x06result\x18\x02 \x01(\x0b\x32\x14.framelane.v1.Result\x12&\n\x07picture\x18\x03 \x01(\x0b\x32\x15.framelane.v1.Picture\"E\n\x13ProcessBatchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.framelane.v1.ProcessRequest\"F\n\x14ProcessBatchResponse\x12.\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1c.framelane.v1.BatchedOutcome\"x\n\x0e\x42\x61tchedOutcome\x12\x31\n\x08response\x18\x01 \x01(\x0b\x32\x1d.framelane.v1.ProcessResponseH\x00\x12(\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.framelane.v1.RefusalH\x00\x42\t\n\x07outcome\"(\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8e\x01\n\x07Picture\x12\"\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x13.framelane.v1.Codec\x12/\n\x0cpixel_format\x18\x02 \x01(\x0e\x32\x19.framelane.v1.PixelFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\x0c\"\x11\n\x0f\x44\x65scribeRequest\"\x8c\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rmax_in_flight\x18\x03 \x01(\r\x12\x14\n\x0cneeds_pixels\x18\x04 \x01(\x08\x12\x11\n\tmax_batch\x18\x05 \x01(\r\x12\x19\n\x11max_batch_wait_us\x18\x06 \x01(\r2\xf5\x01\n\tProcessor\x12\x46\n\x07Process\x12\x1c.framelane.v1.ProcessRequest\x1a\x1d.framelane.v1.ProcessResponse\x12U\n\x0cProcessBatch\x12!.framelane.v1.ProcessBatchRequest\x1a\".framelane.v1.ProcessBatchResponse\x12I\n\x08\x44\x65scribe\x12\x1d.framelane.v1.DescribeRequest\x1a\x1e.framelane.v1.DescribeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSREQUEST']._serialized_end=141
   _globals['_PROCESSRESPONSE']._serialized_start=144
   _globals['_PROCESSRESPONSE']._serialized_end=274
-  _globals['_PICTURE']._serialized_start=277
-  _globals['_PICTURE']._serialized_end=419
-  _globals['_DESCRIBEREQUEST']._serialized_start=421
-  _globals['_DESCRIBEREQUEST']._serialized_end=438
-  _globals['_DESCRIBERESPONSE']._serialized_start=440
-  _globals['_DESCRIBERESPONSE']._serialized_end=534
-  _globals['_PROCESSOR']._serialized_start=537
-  _globals['_PROCESSOR']._serialized_end=695
+  _globals['_PROCESSBATCHREQUEST']._serialized_start=276
+  _globals['_PROCESSBATCHREQUEST']._serialized_end=345
+  _globals['_PROCESSBATCHRESPONSE']._serialized_start=347
+  _globals['_PROCESSBATCHRESPONSE']._serialized_end=417
+  _globals['_BATCHEDOUTCOME']._serialized_start=419
+  _globals['_BATCHEDOUTCOME']._serialized_end=539
+  _globals['_REFUSAL']._serialized_start=541
+  _globals['_REFUSAL']._serialized_end=581
+  _globals['_PICTURE']._serialized_start=584
+  _globals['_PICTURE']._serialized_end=726
+  _globals['_DESCRIBEREQUEST']._serialized_start=728
+  _globals['_DESCRIBEREQUEST']._serialized_end=745
+  _globals['_DESCRIBERESPONSE']._serialized_start=748
+  _globals['_DESCRIBERESPONSE']._serialized_end=888
+  _globals['_PROCESSOR']._serialized_start=891
+  _globals['_PROCESSOR']._serialized_end=1136
 # @@protoc_insertion_point(module_scope)

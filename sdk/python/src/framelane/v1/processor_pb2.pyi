@@ -1,7 +1,8 @@
 from framelane.v1 import frame_pb2 as _frame_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -24,6 +25,34 @@ class ProcessResponse(_message.Message):
     picture: Picture
     def __init__(self, id: _Optional[_Union[_frame_pb2.FrameId, _Mapping]] = ..., result: _Optional[_Union[_frame_pb2.Result, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ...) -> None: ...
 
+class ProcessBatchRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[ProcessRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[ProcessRequest, _Mapping]]] = ...) -> None: ...
+
+class ProcessBatchResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[BatchedOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[BatchedOutcome, _Mapping]]] = ...) -> None: ...
+
+class BatchedOutcome(_message.Message):
+    __slots__ = ("response", "refusal")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    response: ProcessResponse
+    refusal: Refusal
+    def __init__(self, response: _Optional[_Union[ProcessResponse, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
 class Picture(_message.Message):
     __slots__ = ("codec", "pixel_format", "width", "height", "content")
     CODEC_FIELD_NUMBER: _ClassVar[int]
@@ -43,13 +72,17 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeResponse(_message.Message):
-    __slots__ = ("name", "version", "max_in_flight", "needs_pixels")
+    __slots__ = ("name", "version", "max_in_flight", "needs_pixels", "max_batch", "max_batch_wait_us")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     NEEDS_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_WAIT_US_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     max_in_flight: int
     needs_pixels: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., needs_pixels: bool = ...) -> None: ...
+    max_batch: int
+    max_batch_wait_us: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., needs_pixels: bool = ..., max_batch: _Optional[int] = ..., max_batch_wait_us: _Optional[int] = ...) -> None: ...
