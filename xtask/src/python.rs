@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
 use anyhow::{Context, Result, bail};
 
@@ -45,6 +45,19 @@ pub fn run(findings: &mut Findings, report: &mut Report) -> Option<PathBuf> {
         stream(&mut module(&["pytest"]), |line| report.read_pytest(line)).map(|()| None)
     });
     Some(python)
+}
+
+/// `cargo xtask python`.
+pub fn alone() -> Result<ExitCode> {
+    let (mut findings, mut report) = (Findings::default(), Report::default());
+    run(&mut findings, &mut report);
+    let code = match findings.failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    report.add(findings);
+    print!("{report}");
+    Ok(code)
 }
 
 fn sdk() -> PathBuf {
