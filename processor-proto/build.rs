@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Served by gRPC reflection, so that any gRPC client can call a processor without our files.
     fs::write(out.join("framelane.v1.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
+        .generate_default_stubs(true) // batches are optional: UNIMPLEMENTED
         .bytes(".framelane.v1") // payloads become slices of the receive buffer: no copy
         .btree_map(".framelane.v1") // the same message always has the same bytes
         .compile_fds(descriptors)?;

@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
+
 use tonic::{Request, Response, Status};
 
 use crate::{
     Processor,
     processor::Caller,
     v1::{
-        self, DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, frame::Content,
-        processor_server,
+        self, BatchedOutcome, DescribeRequest, DescribeResponse, ProcessBatchRequest,
+        ProcessBatchResponse, ProcessRequest, ProcessResponse, Refusal, batched_outcome::Outcome,
+        frame::Content, processor_server,
     },
 };
 
@@ -26,7 +29,52 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
         request: Request<ProcessRequest>,
     ) -> Result<Response<ProcessResponse>, Status> {
         let caller = caller_of(&request);
-        let ProcessRequest { frame, attempt } = request.into_inner();
+        let answer = self.answer(caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    /// The frames side by side; each has its own outcome.
+    async fn process_batch(
+        &self,
+        request: Request<ProcessBatchRequest>,
+    ) -> Result<Response<ProcessBatchResponse>, Status> {
+        let caller = caller_of(&request);
+        let requests = request.into_inner().requests.into_iter();
+        let outcomes = join_all(requests.map(|request| async move {
+            let outcome = match self.answer(caller, request).await {
+                Ok(response) => Outcome::Response(response),
+                Err(status) => Outcome::Refusal(Refusal {
+                    code: status.code().into(),
+                    message: status.message().to_owned(),
+                }),
+            };
+            BatchedOutcome {
+                outcome: Some(outcome),
+            }
+        }));
+        Ok(Response::new(ProcessBatchResponse {
+            outcomes: outcomes.await,
+        }))
+    }
+
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(DescribeResponse {
+            name: self.name.clone(),
+            ..self.processor.describe()
+        }))
+    }
+}
+
+impl<P: Processor> Answering<P> {
+    async fn answer(
+        &self,
+        caller: Caller,
+        request: ProcessRequest,
+    ) -> Result<ProcessResponse, Status> {
+        let ProcessRequest { frame, attempt } = request;
         let frame = frame.ok_or_else(|| Status::invalid_argument("the request holds no frame"))?;
         check(&frame)?;
         let id = frame.id.clone();
@@ -46,21 +94,11 @@ impl<P: Processor> processor_server::Processor for Answering<P> {
                 ..v1::Timing::default()
             }),
         };
-        Ok(Response::new(ProcessResponse {
+        Ok(ProcessResponse {
             id,
             result: Some(result),
             picture: processed.picture,
-        }))
-    }
-
-    async fn describe(
-        &self,
-        _: Request<DescribeRequest>,
-    ) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(DescribeResponse {
-            name: self.name.clone(),
-            ..self.processor.describe()
-        }))
+        })
     }
 }
 

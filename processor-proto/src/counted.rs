@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 use crate::v1::{
-    DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, processor_server,
+    DescribeRequest, DescribeResponse, ProcessBatchRequest, ProcessBatchResponse, ProcessRequest,
+    ProcessResponse, processor_server,
 };
 
 /// What a server did so far. Numbers only grow, except `in_flight`.
@@ -80,15 +81,14 @@ impl<S> Counted<S> {
     }
 }
 
-#[tonic::async_trait]
-impl<S: processor_server::Processor> processor_server::Processor for Counted<S> {
-    async fn process(
+impl<S> Counted<S> {
+    async fn counted<T>(
         &self,
-        request: Request<ProcessRequest>,
-    ) -> Result<Response<ProcessResponse>, Status> {
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
         let call = Call::start(&self.meters);
         // An unwinding call would take the whole connection with it, and every call on it.
-        let answer = AssertUnwindSafe(self.service.process(request)).catch_unwind();
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer = tokio::select! {
             biased;
             answer = answer => answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
@@ -98,6 +98,24 @@ impl<S: processor_server::Processor> processor_server::Processor for Counted<S> 
         };
         call.end(&answer);
         answer
+    }
+}
+
+#[tonic::async_trait]
+impl<S: processor_server::Processor> processor_server::Processor for Counted<S> {
+    async fn process(
+        &self,
+        request: Request<ProcessRequest>,
+    ) -> Result<Response<ProcessResponse>, Status> {
+        self.counted(self.service.process(request)).await
+    }
+
+    /// A batch counts as one call.
+    async fn process_batch(
+        &self,
+        request: Request<ProcessBatchRequest>,
+    ) -> Result<Response<ProcessBatchResponse>, Status> {
+        self.counted(self.service.process_batch(request)).await
     }
 
     async fn describe(

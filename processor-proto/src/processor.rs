@@ -32,6 +32,7 @@ pub trait Processor: Send + Sync + 'static {
             version: self.version().into(),
             max_in_flight: 0, // not said
             needs_pixels: true,
+            ..v1::DescribeResponse::default()
         }
     }
 

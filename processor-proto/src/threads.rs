@@ -156,6 +156,7 @@ impl<P: BlockingProcessor> Processor for OnThreads<P> {
             version: self.version().into(),
             max_in_flight: u32::try_from(self.threads.admission.get()).unwrap_or(u32::MAX),
             needs_pixels: true,
+            ..v1::DescribeResponse::default()
         }
     }
 

@@ -158,6 +158,54 @@ fn a_description() {
             version: "1.2.3".into(),
             max_in_flight: 8,
             needs_pixels: true,
+            max_batch: 0, // written before there were batches
+            max_batch_wait_us: 0,
+        },
+    );
+    check(
+        "describe_response_batch.bin",
+        &DescribeResponse {
+            name: "people".into(),
+            version: "2".into(),
+            max_in_flight: 4,
+            needs_pixels: true,
+            max_batch: 16,
+            max_batch_wait_us: 5_000,
+        },
+    );
+}
+
+#[test]
+fn a_batch() {
+    let alone = |attempt| ProcessRequest {
+        frame: Some(full_frame()),
+        attempt,
+    };
+    check(
+        "process_batch_request.bin",
+        &ProcessBatchRequest {
+            requests: vec![alone(1), alone(2)],
+        },
+    );
+    let outcomes = [
+        batched_outcome::Outcome::Response(ProcessResponse {
+            id: Some(FrameId::new("cam0", 3, 42)),
+            result: Some(full_result()),
+            picture: None,
+        }),
+        batched_outcome::Outcome::Refusal(Refusal {
+            code: 3,
+            message: "the picture is cut off".into(),
+        }),
+    ];
+    check(
+        "process_batch_response.bin",
+        &ProcessBatchResponse {
+            outcomes: outcomes
+                .map(|outcome| BatchedOutcome {
+                    outcome: Some(outcome),
+                })
+                .into(),
         },
     );
 }

@@ -205,6 +205,39 @@ async fn a_name_given_by_the_operator_replaces_the_processors() {
 }
 
 #[tokio::test]
+async fn each_frame_of_a_batch_has_its_own_outcome() {
+    use v1::batched_outcome::Outcome;
+    let mut server = start(Moods, ServeConfig::default()).await;
+    let requests = [
+        request(0),
+        request(14),
+        ProcessRequest::default(),
+        request(7),
+    ];
+    let batch = v1::ProcessBatchRequest {
+        requests: requests.into(),
+    };
+    let answer = server
+        .client
+        .process_batch(batch)
+        .await
+        .unwrap()
+        .into_inner();
+    let words: Vec<_> = answer
+        .outcomes
+        .into_iter()
+        .map(|one| match one.outcome {
+            Some(Outcome::Response(response)) => response.id.unwrap().to_string(),
+            Some(Outcome::Refusal(refusal)) => Code::from_i32(refusal.code).to_string(),
+            None => "nothing".to_owned(),
+        })
+        .collect();
+    let invalid = Code::InvalidArgument.to_string();
+    assert_eq!(words, ["cam0/1/0", &invalid, &invalid, "cam0/1/7"]);
+    assert_eq!((server.counts.ok(), server.counts.not_ok()), (1, 0));
+}
+
+#[tokio::test]
 async fn requests_that_hold_no_processable_frame_are_invalid() {
     let server = start(Moods, ServeConfig::default()).await;
     let mut referenced = frame(0);

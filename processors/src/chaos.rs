@@ -6,13 +6,15 @@ mod delay;
 mod ledger;
 mod plan;
 
-use std::future::pending;
+use std::{collections::BTreeSet, future::pending, time::Duration};
 
+use futures::future::try_join_all;
 use processor_proto::v1::{
-    self, Codec, DescribeRequest, DescribeResponse, FrameId, Picture, PixelFormat, ProcessRequest,
-    ProcessResponse, processor_server,
+    self, BatchedOutcome, Codec, DescribeRequest, DescribeResponse, FrameId, Picture, PixelFormat,
+    ProcessBatchRequest, ProcessBatchResponse, ProcessRequest, ProcessResponse, batched_outcome,
+    processor_server,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 
 pub use {
@@ -24,6 +26,15 @@ pub use {
 /// An oversized reply: above every limit in the system, below the memory of a small machine.
 pub const OVERSIZE_BYTES: usize = 16 * 1024 * 1024;
 
+/// What it says of batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Batches {
+    /// Frames it wants in one call; 1: single frames only.
+    pub frames: u32,
+    /// How long the first may wait for the others.
+    pub wait: Duration,
+}
+
 /// Answers the requests itself, because some of its answers are wrong.
 pub struct Chaos {
     name: String,
@@ -31,17 +42,25 @@ pub struct Chaos {
     admission: Semaphore,
     ledger: Option<Ledger>,
     max_in_flight: u32,
+    batches: Batches,
 }
 
 impl Chaos {
     /// Follows `plan`; refuses more than `admission` calls at once; writes every call that it admits to `ledger`.
-    pub fn new(name: String, plan: Plan, admission: usize, ledger: Option<Ledger>) -> Self {
+    pub fn new(
+        name: String,
+        plan: Plan,
+        admission: usize,
+        ledger: Option<Ledger>,
+        batches: Batches,
+    ) -> Self {
         Self {
             name,
             plan,
             admission: Semaphore::new(admission),
             ledger,
             max_in_flight: u32::try_from(admission).unwrap_or(u32::MAX),
+            batches,
         }
     }
 
@@ -76,13 +95,70 @@ impl processor_server::Processor for Chaos {
         &self,
         request: Request<ProcessRequest>,
     ) -> Result<Response<ProcessResponse>, Status> {
-        let ProcessRequest { frame, attempt } = request.into_inner();
+        let _place = self.place()?;
+        Ok(Response::new(self.call(request.into_inner()).await?))
+    }
+
+    /// What befalls one frame befalls the batch, as with a model that takes all of them in one go. Each result says how
+    /// many frames and sources were in it.
+    async fn process_batch(
+        &self,
+        request: Request<ProcessBatchRequest>,
+    ) -> Result<Response<ProcessBatchResponse>, Status> {
+        let _place = self.place()?;
+        let requests = request.into_inner().requests;
+        let ids = requests
+            .iter()
+            .filter_map(|one| one.frame.as_ref()?.id.as_ref());
+        let sources: BTreeSet<_> = ids.map(|id| id.source_id.clone()).collect();
+        let numbers = [("frames", requests.len()), ("sources", sources.len())];
+        let attributes = numbers.map(|(name, number)| {
+            let kind = prost_types::value::Kind::NumberValue(number as f64);
+            (name.to_owned(), prost_types::Value { kind: Some(kind) })
+        });
+        let calls = requests.into_iter().map(|request| self.call(request));
+        let responses = try_join_all(calls).await?;
+        let outcomes = responses.into_iter().map(|mut response| {
+            if let Some(result) = &mut response.result {
+                result.attributes = Some(prost_types::Struct {
+                    fields: attributes.clone().into(),
+                });
+            }
+            BatchedOutcome {
+                outcome: Some(batched_outcome::Outcome::Response(response)),
+            }
+        });
+        Ok(Response::new(ProcessBatchResponse {
+            outcomes: outcomes.collect(),
+        }))
+    }
+
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(DescribeResponse {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            max_in_flight: self.max_in_flight,
+            needs_pixels: false,
+            max_batch: self.batches.frames,
+            max_batch_wait_us: u32::try_from(self.batches.wait.as_micros()).unwrap_or(u32::MAX),
+        }))
+    }
+}
+
+impl Chaos {
+    fn place(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let busy = |_| Status::resource_exhausted("as many calls as admitted are running here");
+        self.admission.try_acquire().map_err(busy)
+    }
+
+    async fn call(&self, request: ProcessRequest) -> Result<ProcessResponse, Status> {
+        let ProcessRequest { frame, attempt } = request;
         let id = frame
             .and_then(|frame| frame.id)
             .ok_or_else(|| Status::invalid_argument("the request holds no frame with an id"))?;
-        let _place = self.admission.try_acquire().map_err(|_| {
-            Status::resource_exhausted("as many calls as admitted are running here")
-        })?;
         let outcome = self.plan.outcome(&id, attempt);
         // Before the answer and before the delay: a call that is abandoned or crashes was a call too.
         self.write_down(&id, attempt, outcome)?;
@@ -101,25 +177,11 @@ impl processor_server::Processor for Chaos {
                     sequence: id.sequence.wrapping_add(1),
                     ..id
                 };
-                Ok(Response::new(self.answer(wrong, attempt, None)))
+                Ok(self.answer(wrong, attempt, None))
             }
-            Outcome::Oversize => Ok(Response::new(self.answer(id, attempt, Some(huge())))),
-            Outcome::Ok | Outcome::Crash | Outcome::Hang => {
-                Ok(Response::new(self.answer(id, attempt, None)))
-            }
+            Outcome::Oversize => Ok(self.answer(id, attempt, Some(huge()))),
+            Outcome::Ok | Outcome::Crash | Outcome::Hang => Ok(self.answer(id, attempt, None)),
         }
-    }
-
-    async fn describe(
-        &self,
-        _: Request<DescribeRequest>,
-    ) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(DescribeResponse {
-            name: self.name.clone(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            max_in_flight: self.max_in_flight,
-            needs_pixels: false,
-        }))
     }
 }
 

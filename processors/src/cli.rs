@@ -7,14 +7,18 @@ use processor_proto::{ServeConfig, ServerTls, Threads};
 use thiserror::Error;
 
 use crate::{
-    chaos::{Delay, Plan, PlanError, Rates},
+    chaos::{Batches, Delay, Plan, PlanError, Rates},
     config::{Config, Kind},
+    kserve::Server,
     picture::Decoder,
     resize::Target,
 };
 
 /// Calls at once for processors that only wait: bounds their memory, far above what any broker keeps in flight.
 const WAITING_ADMISSION: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
+
+/// Calls at once for a model elsewhere: most of their time they wait for it, and each holds a picture and its numbers.
+const ASKING_ADMISSION: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
 
 /// Serves one of Framelane's built-in processors: a gRPC service that takes a frame and gives a result.
 #[derive(Debug, Parser)]
@@ -110,6 +114,8 @@ enum Command {
         #[arg(long, default_value_t = 640, value_parser = value_parser!(u32).range(32..))]
         work_width: u32,
     },
+    /// Blur faces: the new picture replaces the old one. Where none may get through, run the broker with --on-failure drop
+    Blur(BlurArgs),
     /// Find people who stand or walk with the HOG detector
     People {
         /// Scale wider pictures down to this many pixels; time grows with the square, and people below 96 pixels
@@ -119,8 +125,39 @@ enum Command {
     },
     /// Replace each picture by a smaller or larger one, as JPEG
     Resize(ResizeArgs),
+    /// Ask a model on an inference server that speaks the KServe v2 protocol (Triton and others), by gRPC
+    Kserve(KserveArgs),
     /// Misbehave on purpose, the same way each time
     Chaos(ChaosArgs),
+}
+
+#[derive(Debug, Args)]
+struct BlurArgs {
+    /// The cascade; by default that of the package opencv-data
+    #[arg(long, value_name = "FILE")]
+    cascade: Option<PathBuf>,
+    /// Look for faces in a picture of this width, in pixels; those of a few pixels are found only in a wide one
+    #[arg(long, default_value_t = 960, value_parser = value_parser!(u32).range(32..))]
+    work_width: u32,
+    /// JPEG quality of the new picture
+    #[arg(long, default_value_t = 85, value_parser = value_parser!(u8).range(1..=100))]
+    quality: u8,
+}
+
+#[derive(Debug, Args)]
+struct KserveArgs {
+    /// The server's gRPC address, http://HOST:PORT or https://HOST:PORT (Triton's port is 8001)
+    #[arg(long)]
+    url: String,
+    /// The model's name on the server, and in results unless --name gives another
+    #[arg(long)]
+    model: String,
+    /// Its version [default: the server chooses]
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
+    /// YAML: what the model takes and gives. An example stands in docs/kserve.md
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +215,12 @@ struct ChaosArgs {
     /// Append a line for every call before answering it: source epoch sequence attempt outcome
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// Ask for batches of up to so many frames; what befalls one of them befalls all
+    #[arg(long, default_value_t = 1, value_name = "FRAMES", value_parser = value_parser!(u32).range(1..))]
+    batch: u32,
+    /// How long the first frame of a batch may wait for others
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = humantime::parse_duration)]
+    batch_wait: Duration,
 }
 
 /// Why a command line cannot be.
@@ -233,6 +276,9 @@ impl TryFrom<Cli> for Config {
         if waits {
             threads.admission = WAITING_ADMISSION;
         }
+        if matches!(cli.kind, Command::Kserve(_)) {
+            threads.admission = threads.admission.max(ASKING_ADMISSION);
+        }
         threads.admission = admission.unwrap_or(threads.admission);
         Ok(Self {
             serve: ServeConfig {
@@ -265,10 +311,27 @@ impl TryFrom<Command> for Kind {
                 cascade,
                 work_width,
             },
+            Command::Blur(BlurArgs {
+                cascade,
+                work_width,
+                quality,
+            }) => Self::Blur {
+                cascade,
+                work_width,
+                quality,
+            },
             Command::People { work_width } => Self::People { work_width },
             Command::Resize(ResizeArgs { target, quality }) => Self::Resize {
                 target: target.into(),
                 quality,
+            },
+            Command::Kserve(args) => Self::Kserve {
+                server: Server {
+                    url: args.url,
+                    model: args.model,
+                    version: args.model_version,
+                },
+                config: args.config,
             },
             Command::Chaos(args) => {
                 let rates = Rates {
@@ -282,6 +345,10 @@ impl TryFrom<Command> for Kind {
                 Self::Chaos {
                     plan: plan.on(args.crash_on, args.hang_on, args.error_on),
                     ledger: args.ledger,
+                    batches: Batches {
+                        frames: args.batch,
+                        wait: args.batch_wait,
+                    },
                 }
             }
         })
@@ -328,7 +395,9 @@ mod tests {
     fn lines_that_mean_nothing_are_refused() {
         for line in [
             "",
-            "blur",
+            "smudge",
+            "blur --quality 0",
+            "kserve --url http://127.0.0.1:1 --model m",
             "echo --delay soon",
             "echo --listen localhost",
             "people --max-megapixels 0",

@@ -4,7 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use processor_proto::{ServeConfig, Threads};
 
-use crate::{chaos::Plan, picture::Decoder, resize::Target};
+use crate::{
+    chaos::{Batches, Plan},
+    kserve::Server,
+    picture::Decoder,
+    resize::Target,
+};
 
 /// One processor and how to serve it.
 #[derive(Clone, Debug)]
@@ -30,6 +35,11 @@ pub enum Kind {
         cascade: Option<PathBuf>,
         work_width: u32,
     },
+    Blur {
+        cascade: Option<PathBuf>,
+        work_width: u32,
+        quality: u8,
+    },
     People {
         work_width: u32,
     },
@@ -37,21 +47,29 @@ pub enum Kind {
         target: Target,
         quality: u8,
     },
+    Kserve {
+        server: Server,
+        /// What the model takes and gives.
+        config: PathBuf,
+    },
     Chaos {
         plan: Plan,
         ledger: Option<PathBuf>,
+        batches: Batches,
     },
 }
 
 impl Kind {
-    /// The word on the command line, and the name in results unless another was given.
-    pub fn name(&self) -> &'static str {
+    /// The word on the command line (of a model: its name), and the name in results unless another was given.
+    pub fn name(&self) -> &str {
         match self {
             Self::Echo { .. } => "echo",
             Self::Motion { .. } => "motion",
             Self::Faces { .. } => "faces",
+            Self::Blur { .. } => "blur",
             Self::People { .. } => "people",
             Self::Resize { .. } => "resize",
+            Self::Kserve { server, .. } => &server.model,
             Self::Chaos { .. } => "chaos",
         }
     }

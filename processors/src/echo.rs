@@ -38,6 +38,7 @@ impl Processor for Echo {
             version: self.version().into(),
             max_in_flight: u32::try_from(self.admitted_at_most).unwrap_or(u32::MAX),
             needs_pixels: false,
+            ..v1::DescribeResponse::default()
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Each processor is a file of its own. What they share: [`picture`] (content to pixels, checked first).
 
+pub mod blur;
 mod boxes;
 pub mod chaos;
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod echo;
 pub mod faces;
 pub mod hardware;
 mod instances;
+pub mod kserve;
 pub mod motion;
 mod opencv_error;
 pub mod people;
@@ -25,11 +27,16 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    blur::Blur,
     chaos::{Chaos, Ledger, OVERSIZE_BYTES},
     config::{Config, Kind},
     echo::Echo,
     faces::{CascadeError, Faces},
     hardware::Hardware,
+    kserve::{
+        ConnectError, Kserve,
+        config::{Model, ModelError},
+    },
     motion::Motion,
     people::People,
     resize::Resize,
@@ -47,6 +54,10 @@ pub enum RunError {
     /// A setting, or something that should have been installed: the person who started it must act.
     #[error(transparent)]
     Cascade(#[from] CascadeError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("OpenCV: {0}")]
@@ -82,9 +93,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         // The oversized answer must reach the caller's limit.
         serve.max_message_bytes = 2 * OVERSIZE_BYTES;
     }
-    let name = serve.name.clone().unwrap_or_else(|| kind.name().into());
+    let name = serve.name.clone().unwrap_or_else(|| kind.name().to_owned());
 
-    let processor = Built::new(kind, &name, threads, decoder)?;
+    let building = Built::new(kind, &name, threads, decoder);
+    let Some(processor) = shutdown.run_until_cancelled(building).await else {
+        return Ok(());
+    };
+    let processor = processor?;
     let server = Server::bind(serve)?;
     let address = server.local_addr();
     if let Some(path) = port_file {
@@ -97,8 +112,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             Built::Echo(echo) => server.run(echo, shutdown).await,
             Built::Motion(motion) => server.run(motion, shutdown).await,
             Built::Faces(faces) => server.run(faces, shutdown).await,
+            Built::Blur(blur) => server.run(blur, shutdown).await,
             Built::People(people) => server.run(people, shutdown).await,
             Built::Resize(resize) => server.run(resize, shutdown).await,
+            Built::Kserve(kserve) => server.run(*kserve, shutdown).await,
             Built::Chaos(chaos) => server.run_service(chaos, name.clone(), shutdown).await,
         }
     };
@@ -114,13 +131,15 @@ enum Built {
     Echo(Echo),
     Motion(OnThreads<Motion>),
     Faces(OnThreads<Faces>),
+    Blur(OnThreads<Blur>),
     People(OnThreads<People>),
     Resize(OnThreads<Resize>),
+    Kserve(Box<Kserve>),
     Chaos(Chaos),
 }
 
 impl Built {
-    fn new(
+    async fn new(
         kind: Kind,
         name: &str,
         threads: Threads,
@@ -136,6 +155,19 @@ impl Built {
                 cascade,
                 work_width,
             } => Self::Faces(start(Faces::new(cascade, work_width, decoder)?, threads)?),
+            Kind::Blur {
+                cascade,
+                work_width,
+                quality,
+            } => {
+                let faces = Faces::new(cascade, work_width, decoder)?;
+                let blur = Blur {
+                    faces,
+                    quality,
+                    decoder,
+                };
+                Self::Blur(start(blur, threads)?)
+            }
             Kind::People { work_width } => {
                 Self::People(start(People::new(work_width, decoder)?, threads)?)
             }
@@ -151,9 +183,19 @@ impl Built {
                 };
                 Self::Resize(start(resize, threads)?)
             }
-            Kind::Chaos { plan, ledger } => {
+            Kind::Kserve { server, config } => {
+                let model = Model::read(&config)?;
+                let (threads, admission) = (threads.count, threads.admission);
+                let kserve = Kserve::connect(server, model, decoder, threads, admission).await?;
+                Self::Kserve(Box::new(kserve))
+            }
+            Kind::Chaos {
+                plan,
+                ledger,
+                batches,
+            } => {
                 let ledger = ledger.map(open_ledger).transpose()?;
-                Self::Chaos(Chaos::new(name.into(), plan, admission, ledger))
+                Self::Chaos(Chaos::new(name.into(), plan, admission, ledger, batches))
             }
         })
     }

@@ -1,4 +1,4 @@
-//! `processor echo|motion|faces|people|resize|chaos`: see `processor --help`.
+//! `processor echo|motion|faces|blur|people|resize|kserve|chaos`: see `processor --help`.
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -30,9 +30,10 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             match error.downcast_ref() {
-                Some(RunError::Cascade(_) | RunError::Serve(ServeError::Tls(_))) => {
-                    BAD_CONFIGURATION.into()
-                }
+                Some(
+                    RunError::Cascade(_) | RunError::Model(_) | RunError::Serve(ServeError::Tls(_)),
+                ) => BAD_CONFIGURATION.into(),
+                Some(RunError::Connect(error)) if error.is_setting() => BAD_CONFIGURATION.into(),
                 _ => FAILED.into(),
             }
         }

@@ -12,6 +12,7 @@ use processor_proto::{
     v1::{Codec, Detection, Frame, FrameId, PixelFormat, frame::Content},
 };
 use processors::{
+    blur::Blur,
     faces::Faces,
     hardware::Hardware,
     motion::{MAX_SOURCES, Motion},
@@ -154,6 +155,65 @@ fn a_face_is_found_where_it_is() {
     assert!((0.5..1.0).contains(&found[0].confidence));
 }
 
+fn blur() -> Blur {
+    Blur {
+        faces: Faces::new(None, 640, DECODER).unwrap(),
+        quality: 95,
+        decoder: DECODER,
+    }
+}
+
+/// The largest difference of two pictures in any channel of a pixel here.
+fn difference(one: &Mat, other: &Mat, place: Rect) -> f64 {
+    let parts = [one, other].map(|mat| Mat::roi(mat, place).unwrap());
+    opencv::core::norm2(
+        &parts[0],
+        &parts[1],
+        opencv::core::NORM_INF,
+        &Mat::default(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_blurred_face_is_found_no_more_and_the_rest_of_the_picture_stays() {
+    let before = drawn_face(400, 200);
+    let processed = blur()
+        .process(&frame(0, (640, 480), jpeg_of(&before)))
+        .unwrap();
+    assert_eq!(processed.seen().len(), 1, "where it was is told");
+    let picture = processed.new_picture().unwrap();
+    assert_eq!((picture.width, picture.height), (640, 480));
+    let after = frame(0, (640, 480), picture.content.clone());
+    let faces = Faces::new(None, 640, DECODER).unwrap();
+    assert!(detections(&faces, &after).is_empty());
+
+    let content: Vector<u8> = picture.content.to_vec().into();
+    let after = imgcodecs::imdecode(&content, imgcodecs::IMREAD_COLOR).unwrap();
+    // Blurred cells keep their mean: eyes are as good as gone, the yard beside the head is as it was.
+    let (left_eye, beside) = (Rect::new(372, 185, 16, 12), Rect::new(0, 0, 250, 480));
+    assert!(difference(&before, &after, left_eye) > 30.0);
+    assert!(difference(&before, &after, beside) < 8.0);
+}
+
+#[test]
+fn a_face_at_the_edge_is_blurred_as_far_as_it_is_in_the_picture() {
+    let whole = drawn_face(400, 200);
+    let window = Rect::new(0, 130, 452, 140); // cuts hair, chin and an ear off
+    let cut = Mat::roi(&whole, window).unwrap().try_clone().unwrap();
+    let seen = frame(0, (452, 140), jpeg_of(&cut));
+    let processed = blur().process(&seen).unwrap();
+    let found = processed.seen().len();
+    assert_eq!(processed.new_picture().is_some(), found > 0);
+    assert_eq!(found, 1, "the test's face is still one to the cascade");
+}
+
+#[test]
+fn a_picture_without_faces_stays_as_it_is() {
+    let empty = frame(0, (640, 480), jpeg_of(&grey(640, 480, 90.0)));
+    assert!(blur().process(&empty).unwrap().new_picture().is_none());
+}
+
 #[test]
 fn a_file_that_is_no_cascade_is_named_with_the_next_step() {
     for path in ["/nowhere/face.xml", file!(), env!("CARGO_MANIFEST_DIR")] {
@@ -265,7 +325,7 @@ fn a_resized_picture_has_the_size_asked_for() {
 }
 
 /// Differences of pixels between two JPEGs of one size: mean and largest.
-fn difference(one: &[u8], other: &[u8]) -> (f64, f64) {
+fn byte_differences(one: &[u8], other: &[u8]) -> (f64, f64) {
     let decode = |jpeg: &[u8]| imgcodecs::imdecode(&jpeg, imgcodecs::IMREAD_COLOR).unwrap();
     let (one, other) = (decode(one), decode(other));
     let mut difference = Mat::default();
@@ -307,7 +367,7 @@ fn opencl_makes_the_same_picture_as_the_cpu() {
             let processed = resize.process(&street().0).unwrap();
             processed.new_picture().unwrap().content.clone()
         };
-        let (mean, largest) = difference(&picture(&cpu), &picture(&opencl));
+        let (mean, largest) = byte_differences(&picture(&cpu), &picture(&opencl));
         assert!(mean < 0.5 && largest < 16.0, "{scale}: {mean} {largest}");
     }
 }
@@ -332,7 +392,7 @@ fn a_raw_frame_is_resized_as_its_jpeg_is() {
         processed.new_picture().unwrap().content.clone()
     };
     // Decoding to half the size in the transform is no exact mean of the pixels.
-    let (mean, _) = difference(&picture(&jpeg), &picture(&raw));
+    let (mean, _) = byte_differences(&picture(&jpeg), &picture(&raw));
     assert!(mean < 2.0, "{mean}");
 }
 
@@ -399,4 +459,5 @@ fn a_broken_picture_is_invalid_for_every_detector() {
     refused(&|frame| people.process(frame));
     refused(&|frame| faces.process(frame));
     refused(&|frame| motion.process(frame));
+    refused(&|frame| blur().process(frame));
 }

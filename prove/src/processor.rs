@@ -179,6 +179,7 @@ impl processor_server::Processor for Service {
             version: expect::VERSION.to_owned(),
             max_in_flight: MAX_IN_FLIGHT,
             needs_pixels: true,
+            ..DescribeResponse::default()
         }))
     }
 }

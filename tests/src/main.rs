@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod batching;
 mod boundaries;
 mod broker_delivery;
 mod broker_policies;
@@ -28,6 +29,7 @@ mod monitors;
 mod pipeline;
 mod producer;
 mod producer_restarts;
+mod python;
 mod resize_clients;
 mod security_access;
 mod security_kafka;

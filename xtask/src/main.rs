@@ -11,6 +11,7 @@ mod kafka;
 mod mutants;
 mod needs;
 mod prove;
+mod python;
 mod setup;
 mod steps;
 mod test;
@@ -49,6 +50,8 @@ enum Task {
     Prove(prove::Args),
     /// Break a copy of the code on purpose, in every way that tests/mutants holds: each must be noticed, by name
     Mutants(mutants::Args),
+    /// Check the Python SDK alone: its environment, format, lints, types and tests
+    Python,
     /// Run the checks alone: format, lints, documentation, licences
     Check,
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Prove(args) => prove::run(&args),
         Task::Mutants(args) => mutants::run(&args).map(done),
         Task::Fuzz(args) => fuzz::run(&args).map(done),
+        Task::Python => python::alone(),
         Task::Check => check::run().map(done),
     };
     match result {

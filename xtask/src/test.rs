@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check, then every test against one real Kafka.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -11,8 +12,9 @@ use kafka_node::{Kafka, Options};
 use crate::check;
 use crate::fuzz;
 use crate::prove;
+use crate::python;
 use crate::setup;
-use crate::steps::step;
+use crate::steps::{line, step};
 use crate::test_report::Report;
 use crate::workspace::cargo;
 
@@ -27,9 +29,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     setup::run()?;
     let mut report = Report::default();
     let mut findings = check::all();
+    let python = python::run(&mut findings, &mut report);
     match step("Kafka", find_kafka) {
         Ok(kafka) => findings.check("tests", || {
-            cargo_test(&kafka, &args.cargo_test, &mut report).map(|()| None)
+            cargo_test(&kafka, python.as_deref(), &args.cargo_test, &mut report).map(|()| None)
         }),
         Err(error) => findings.failed.push(format!("tests: {error:#}")),
     }
@@ -57,21 +60,29 @@ fn find_kafka() -> Result<Kafka> {
     Ok(kafka)
 }
 
-fn cargo_test(kafka: &Kafka, arguments: &[String], report: &mut Report) -> Result<()> {
+fn cargo_test(
+    kafka: &Kafka,
+    python: Option<&Path>,
+    arguments: &[String],
+    report: &mut Report,
+) -> Result<()> {
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
     command
         .args(arguments)
         .env("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers());
+    if let Some(python) = python {
+        command.env("FRAMELANE_PYTHON", python);
+    }
     stream(&mut command, |line| report.read(line))
 }
 
 /// Runs a command; its lines go to the terminal as they come, and to `seen`.
-fn stream(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
+pub fn stream(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("running cargo test")?;
+        .with_context(|| format!("running {}", line(command)))?;
     let (sender, lines) = mpsc::channel();
     let readers = [
         forward(child.stdout.take(), sender.clone()),
@@ -82,13 +93,13 @@ fn stream(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
         seen(&line);
     }
     for reader in readers {
-        reader.join().map_err(|_| {
-            anyhow::anyhow!("a thread that reads the output of cargo test panicked")
-        })?;
+        reader
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread that reads the output of the tests panicked"))?;
     }
-    let status = child.wait().context("waiting for cargo test")?;
+    let status = child.wait().context("waiting for the tests")?;
     if !status.success() {
-        bail!("cargo test ended with {status}");
+        bail!("{} ended with {status}", line(command));
     }
     Ok(())
 }

@@ -7,6 +7,9 @@ use std::fmt;
 
 use crate::check::Findings;
 
+/// Checks whose failures were counted one by one already.
+const RUNS: [&str; 2] = ["tests: ", "Python tests: "];
+
 /// Fed with every line of the output; shown, it ends with the one line that says it all.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -14,6 +17,8 @@ pub struct Report {
     summaries: Vec<String>,
     /// `NAME: REASON` of what said that it cannot run here.
     skipped: Vec<String>,
+    /// Reasons and places of pytest's, which counts them apart from those that passed.
+    python_skipped: Vec<String>,
     /// Names of tests marked `#[ignore]`.
     ignored: Vec<String>,
     /// Checks and tests that failed or could not run, see [`Findings`].
@@ -29,9 +34,24 @@ impl Report {
         self.failed += findings
             .failed
             .iter()
-            .filter(|what| !what.starts_with("tests: ") || self.failed == 0)
+            .filter(|what| !RUNS.iter().any(|run| what.starts_with(run)) || self.failed == 0)
             .count();
         self.findings = findings;
+    }
+
+    /// A line of pytest's output. A test that fails before or after its own code is an error there.
+    pub fn read_pytest(&mut self, line: &str) {
+        let summary = line.trim_matches(['=', ' ']);
+        if is_pytest_summary(summary) {
+            self.passed += count(summary, "passed");
+            self.failed += ["failed", "error", "errors"]
+                .map(|word| count(summary, word))
+                .iter()
+                .sum::<usize>();
+            self.summaries.push(format!("pytest: {summary}"));
+        } else if let Some(skipped) = line.strip_prefix("SKIPPED ") {
+            self.python_skipped.push(skipped.to_owned());
+        }
     }
 
     pub fn read(&mut self, line: &str) {
@@ -54,11 +74,20 @@ impl Report {
     }
 }
 
+/// As in `1 failed, 58 passed, 2 skipped in 25.70s`; without `=` around it, as pytest frames it.
+fn is_pytest_summary(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    matches!(words[..], [number, word, .., "in", time]
+        if number.parse::<usize>().is_ok()
+            && ["passed", "failed", "skipped", "error", "errors"].contains(&word.trim_end_matches(','))
+            && time.ends_with('s'))
+}
+
 /// The number before `word` in `ok. 12 passed; 0 failed; ...`.
 fn count(counts: &str, word: &str) -> usize {
     let mut words = counts
         .split_whitespace()
-        .map(|part| part.trim_end_matches([';', '.']));
+        .map(|part| part.trim_end_matches([';', '.', ',']));
     let mut before = "";
     words
         .find_map(|this| {
@@ -80,14 +109,15 @@ impl fmt::Display for Report {
         for what in &self.findings.not_run {
             writeln!(out, "NOT RUN {what}")?;
         }
-        for name in self.skipped.iter().chain(&self.ignored) {
+        let not_run = self.ignored.iter().chain(&self.python_skipped);
+        for name in self.skipped.iter().chain(not_run) {
             writeln!(out, "SKIPPED {name}")?;
         }
         for summary in &self.summaries {
             writeln!(out, "{summary}")?;
         }
         let passed = self.passed.saturating_sub(self.skipped.len());
-        let skipped = self.skipped.len() + self.ignored.len();
+        let skipped = self.skipped.len() + self.ignored.len() + self.python_skipped.len();
         writeln!(
             out,
             "{passed} passed, {} failed, {skipped} skipped",
@@ -114,6 +144,28 @@ mod tests {
             "FAILED lints: cargo clippy ended with 101\nNOT RUN known vulnerabilities: no network\n"
         ));
         assert!(text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
+    }
+
+    #[test]
+    fn pytests_own_summary_is_counted_with_the_others() {
+        let mut report = Report::default();
+        for line in [
+            "tests/test_serving.py ......F... [ 40%]",
+            "SKIPPED [1] tests/test_stubs.py:12: no compiler",
+            "====== 1 failed, 58 passed, 1 skipped in 25.70s ======",
+        ] {
+            report.read_pytest(line);
+        }
+        report.add(Findings {
+            failed: vec!["Python tests: python -m pytest ended with exit status: 1".to_owned()],
+            not_run: Vec::new(),
+        });
+        let text = report.to_string();
+        assert!(text.contains("pytest: 1 failed, 58 passed, 1 skipped in 25.70s"));
+        assert!(
+            text.ends_with("\n58 passed, 1 failed, 1 skipped\n"),
+            "{text}"
+        );
     }
 
     #[test]

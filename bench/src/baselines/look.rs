@@ -33,6 +33,7 @@ impl Processor for Look {
             version: self.version().into(),
             max_in_flight: 1024,
             needs_pixels: true,
+            ..v1::DescribeResponse::default()
         }
     }
 

@@ -3,6 +3,7 @@
 //! Calls that find no room wait here. Retries go first, because finished frames wait behind them; the others are served
 //! lane by lane in turn, so that a lane with a backlog does not delay a live one.
 
+use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId};
 use pipeline::ordering::LaneId;
 use processor_proto::v1::processor_client::ProcessorClient;
@@ -46,6 +47,7 @@ pub struct Permit {
     pub replica: ReplicaId,
     pub address: Arc<str>,
     pub client: ProcessorClient<Channel>,
+    pub batch: BatchLimits,
 }
 
 impl Drop for Permit {
@@ -126,6 +128,7 @@ impl Balancer {
                 replica: id,
                 address: Arc::clone(&replica.address),
                 client: replica.client.clone(),
+                batch: replica.batch,
             };
             unwanted.extend(waiter.permit.send(permit).err());
         }
@@ -147,6 +150,16 @@ impl Balancer {
     pub fn needs_pixels(&self) -> bool {
         let state = self.state();
         state.replicas.is_empty() || state.replicas.values().any(|replica| replica.needs_pixels)
+    }
+
+    /// What all replicas that are up can take in one call; None while none is up.
+    pub fn batching(&self) -> Option<BatchLimits> {
+        let state = self.state();
+        let up = state.replicas.values().filter(|replica| replica.is_up);
+        up.map(|replica| replica.batch).reduce(|a, b| BatchLimits {
+            frames: a.frames.min(b.frames),
+            wait: a.wait.min(b.wait),
+        })
     }
 
     /// Replicas that are up, replicas in all, calls in flight.

@@ -1,6 +1,7 @@
 //! All calls for one frame: deadline, retries with backoff on another replica, and the isolation of suspects.
 
 use super::balancer::{Balancer, Permit};
+use super::batcher::{Batcher, Part};
 use super::failure::Failure;
 use super::replica::ReplicaId;
 use pipeline::ordering::LaneId;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use tonic::metadata::MetadataValue;
 
 /// The pause after a replica said that it is busy.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// No pause between two calls for a frame is longer.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -96,6 +97,7 @@ impl Progress {
 pub struct Caller {
     balancer: Arc<Balancer>,
     limits: CallLimits,
+    batcher: Batcher,
     /// Held by a frame during whose call a replica died. One suspect at a time: a frame that kills processors must not
     /// use up the attempts of the innocent frames beside it.
     suspect: tokio::sync::Mutex<()>,
@@ -104,6 +106,7 @@ pub struct Caller {
 impl Caller {
     pub fn new(balancer: Arc<Balancer>, limits: CallLimits) -> Self {
         Self {
+            batcher: Batcher::new(Arc::clone(&balancer), limits.deadline),
             balancer,
             limits,
             suspect: tokio::sync::Mutex::default(),
@@ -123,6 +126,22 @@ impl Caller {
         let mut failed_at: Option<ReplicaId> = None;
         let mut isolation = None;
         let mut busy_since: Option<Instant> = None;
+        let mut allowed = self.limits.attempts;
+        match self.in_a_batch(lane, &frame, progress).await {
+            Ok(outcome) => return outcome,
+            Err(None) => {}
+            Err(Some(failure)) => {
+                // Whose fault it was is not known: the frame keeps its calls, and has them alone.
+                attempts = 1;
+                allowed += 1;
+                let (_, error) = self.describe(&failure);
+                progress.set(Phase::BackingOff { error });
+                pause(self.limits.backoff).await;
+                if matches!(failure, Failure::Crashed(_)) {
+                    isolation = Some(self.suspect.lock().await);
+                }
+            }
+        }
         loop {
             progress.set(Phase::WaitingForReplica);
             let permit = self.balancer.permit(lane, failed_at).await;
@@ -134,7 +153,7 @@ impl Caller {
             let start = Instant::now();
             let result = self.call_once(&permit, &frame, attempt, trace).await;
             let call = start.elapsed();
-            self.account(&permit, &result, call);
+            account(&self.balancer, &permit, &result, call);
             let failure = match result {
                 Ok(response) => {
                     return Outcome::Done {
@@ -164,7 +183,7 @@ impl Caller {
             busy_since = None;
             attempts = attempt;
             let (status, error) = self.describe(&failure);
-            if attempts >= self.limits.attempts || matches!(failure, Failure::Refused(_)) {
+            if attempts >= allowed || matches!(failure, Failure::Refused(_)) {
                 return Outcome::Failed {
                     status,
                     error,
@@ -179,6 +198,33 @@ impl Caller {
             if matches!(failure, Failure::Crashed(_)) && isolation.is_none() {
                 isolation = Some(self.suspect.lock().await);
             }
+        }
+    }
+
+    /// The frame's first call, with others. An error: it is to be called alone, after this failure if there was one.
+    async fn in_a_batch(
+        &self,
+        lane: LaneId,
+        frame: &Frame,
+        progress: &Progress,
+    ) -> Result<Outcome, Option<Failure>> {
+        match self.batcher.call(lane, frame, progress).await {
+            Part::NotBatched => Err(None),
+            Part::Done { response, call } => Ok(Outcome::Done {
+                response,
+                attempts: 1,
+                call,
+            }),
+            Part::Failed(failure @ Failure::Refused(_)) => {
+                let (status, error) = self.describe(&failure);
+                Ok(Outcome::Failed {
+                    status,
+                    error,
+                    attempts: 1,
+                    call: Duration::ZERO,
+                })
+            }
+            Part::Failed(failure) => Err(Some(failure)),
         }
     }
 
@@ -211,30 +257,6 @@ impl Caller {
         Ok(response)
     }
 
-    fn account(&self, permit: &Permit, result: &Result<ProcessResponse, Failure>, call: Duration) {
-        let outcome = match result {
-            Ok(_) => "ok",
-            Err(Failure::Busy(_)) => "busy",
-            Err(Failure::NotSent(_)) => "unreachable",
-            Err(Failure::Refused(_)) => "refused",
-            Err(Failure::Crashed(_)) => "crashed",
-            Err(Failure::TimedOut) => "timeout",
-            Err(Failure::Failed(_)) => "error",
-        };
-        let replica = permit.address.to_string();
-        metrics::counter!("framelane_broker_calls_total", "replica" => replica, "outcome" => outcome)
-            .increment(1);
-        metrics::histogram!("framelane_broker_call_seconds").record(call.as_secs_f64());
-        self.balancer
-            .change(permit.replica, |replica| match result {
-                // A refusal is an answer: the replica works.
-                Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
-                Err(Failure::Busy(_)) => replica.is_busy(),
-                Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
-                Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
-            });
-    }
-
     fn describe(&self, failure: &Failure) -> (Status, String) {
         match failure {
             Failure::TimedOut => {
@@ -250,8 +272,37 @@ impl Caller {
     }
 }
 
+/// Notes how a call ended: for the metrics, and for what is known of the replica.
+pub(super) fn account<T>(
+    balancer: &Arc<Balancer>,
+    permit: &Permit,
+    result: &Result<T, Failure>,
+    call: Duration,
+) {
+    let outcome = match result {
+        Ok(_) => "ok",
+        Err(Failure::Busy(_)) => "busy",
+        Err(Failure::NotSent(_)) => "unreachable",
+        Err(Failure::Refused(_)) => "refused",
+        Err(Failure::Crashed(_)) => "crashed",
+        Err(Failure::TimedOut) => "timeout",
+        Err(Failure::Failed(_)) => "error",
+    };
+    let replica = permit.address.to_string();
+    metrics::counter!("framelane_broker_calls_total", "replica" => replica, "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!("framelane_broker_call_seconds").record(call.as_secs_f64());
+    balancer.change(permit.replica, |replica| match result {
+        // A refusal is an answer: the replica works.
+        Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
+        Err(Failure::Busy(_)) => replica.is_busy(),
+        Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
+        Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
+    });
+}
+
 /// Half to one and a half times as long, so that many frames do not come back at the same moment.
-async fn pause(about: Duration) {
+pub(super) async fn pause(about: Duration) {
     let factor = rand::rng().random_range(0.5..1.5);
     tokio::time::sleep(about.mul_f64(factor)).await;
 }

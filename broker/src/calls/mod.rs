@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! Caller::call ─▶ Balancer (least in flight, healthy, fair between lanes) ─▶ Replica (channel, limit, health)
+//!     │ first by way of the Batcher, if the replicas ask for several frames in a call
 //!     ▲ retries on another replica                     watched by Watch (addresses, health checks; target: TLS)
 //! ```
 
 mod balancer;
+mod batcher;
 mod caller;
 mod failure;
 mod replica;

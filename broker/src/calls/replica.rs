@@ -1,5 +1,6 @@
 //! One address of a processor: its connection, what it can take, and how it has been doing.
 
+use super::batcher::BatchLimits;
 use super::target::Target;
 use processor_proto::MAX_MESSAGE_BYTES;
 use processor_proto::v1::processor_client::ProcessorClient;
@@ -24,6 +25,8 @@ pub struct Replica {
     pub client: ProcessorClient<Channel>,
     pub name: Arc<str>,
     pub needs_pixels: bool,
+    /// What it wants in one call.
+    pub batch: BatchLimits,
     pub is_up: bool,
     pub in_flight: usize,
     /// Calls it may have now; below `most` while it says that it is busy.
@@ -45,6 +48,7 @@ impl Replica {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             name: "processor".into(),
             needs_pixels: true,
+            batch: BatchLimits::SINGLE,
             is_up: false,
             in_flight: 0,
             limit: most,

@@ -1,6 +1,7 @@
 //! Keeps the balancer's picture of the replicas true: addresses looked up again and again, health asked for.
 
 use super::balancer::Balancer;
+use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId, connect};
 use super::target::Target;
 use super::trust::Reason;
@@ -178,5 +179,6 @@ async fn describe(balancer: &Arc<Balancer>, id: ReplicaId, channel: Channel, lim
             replica.name = answer.name.into();
         }
         replica.needs_pixels = answer.needs_pixels;
+        replica.batch = BatchLimits::described(answer.max_batch, answer.max_batch_wait_us);
     });
 }

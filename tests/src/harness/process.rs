@@ -58,6 +58,12 @@ impl Process {
         );
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("it is a child of ours");
+        ended.is_some()
+    }
+
     /// SIGKILL, and gone.
     pub fn kill9(mut self) {
         self.child.kill().expect("it was running");
