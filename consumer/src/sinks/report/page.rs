@@ -110,16 +110,14 @@ fn tiles(html: &mut String, about: &About, collected: &Collected) {
             &of(totals.alerts, "alert", "alerts"),
         );
     }
-    let ms = |quantile| match collected.latency.quantile_ms(quantile) {
-        ms if ms >= 10.0 => grouped(ms.round() as u64),
-        ms => number(ms),
+    let time = |quantile| match collected.latency.quantile_ms(quantile) {
+        ms if ms >= 1_000.0 => duration(ms / 1e3),
+        ms if ms >= 10.0 => format!("{ms:.0} ms"),
+        ms => format!("{} ms", number(ms)),
     };
     if !collected.latency.is_empty() {
-        tile(
-            "",
-            format!("{} / {} ms", ms(0.5), ms(0.99)),
-            "latency p50 / p99",
-        );
+        tile("", time(0.5), "latency p50");
+        tile("", time(0.99), "latency p99");
     }
     tile(
         is_bad(totals.gap_frames),

@@ -84,7 +84,7 @@ impl Area {
 /// An SVG of this height.
 pub fn svg(height: f64, label: &str, body: &str) -> String {
     format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">{body}</svg>",
+        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">{body}</svg></div>",
         escape(label)
     )
 }

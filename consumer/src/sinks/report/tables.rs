@@ -11,7 +11,10 @@ const MOST_ROWS: usize = 30;
 
 /// All alerts, or the newest.
 pub fn alerts(html: &mut String, collected: &Collected) {
-    let rows = newest(&collected.alerts).map(|alert: &AlertLine| {
+    // Sources come in partitions, not by time.
+    let mut alerts: Vec<&AlertLine> = collected.alerts.iter().collect();
+    alerts.sort_by_key(|alert| alert.time_ns);
+    let rows = newest(&alerts).map(|alert| {
         let held = alert.time_ns.saturating_sub(alert.since_ns) as f64 / 1e9;
         format!(
             "<tr><td>{}</td><td><code>{}</code></td><td class=\"n\">{} s</td></tr>",
