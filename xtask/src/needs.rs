@@ -26,6 +26,8 @@ enum Proof {
     Libclang,
     /// A Java that Kafka runs on.
     Java,
+    /// A Python that can make environments.
+    Python,
 }
 
 const fn need(package: &'static str, proof: Proof) -> Need {
@@ -53,6 +55,7 @@ const NEEDS: &[Need] = &[
     need("zlib1g-dev", Proof::Library("zlib")),
     need(JAVA_PACKAGE, Proof::Java),
     need("maven", Proof::Command("mvn")),
+    need("python3-venv", Proof::Python),
 ];
 
 /// The oldest Java that runs Kafka 4; where a distribution no longer has it, its default is newer.
@@ -79,6 +82,10 @@ impl Proof {
                     || libclang_folders().any(|folder| holds_libclang(&folder))
             }
             Self::Java => kafka_node::find_java().is_ok(),
+            Self::Python => {
+                has_command("python3")
+                    && succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]))
+            }
         }
     }
 }
