@@ -86,6 +86,7 @@ impl<P: BlockingProcessor> OnThreads<P> {
             state: Mutex::new(State {
                 queue: Queue::new(threads.admission.get()),
                 work_s: 0.0,
+                promised: None,
                 closed: false,
             }),
             arrival: Condvar::new(),
@@ -110,9 +111,9 @@ impl<P: BlockingProcessor> OnThreads<P> {
         let (ticket, displaced) = match state.queue.enter(caller, waiting) {
             Entered::Waiting(ticket) => (ticket, None),
             Entered::InsteadOf(ticket, displaced) => (ticket, Some(displaced)),
-            Entered::Refused(_) => return Err(self.full(&state)),
+            Entered::Refused(_) => return Err(self.full(&mut state)),
         };
-        let full = displaced.map(|displaced| (displaced, self.full(&state)));
+        let full = displaced.map(|displaced| (displaced, self.full(&mut state)));
         drop(state);
         self.pool.arrival.notify_one();
         if let Some((displaced, full)) = full {
@@ -122,14 +123,23 @@ impl<P: BlockingProcessor> OnThreads<P> {
         Ok(ticket)
     }
 
-    /// By then half of what is here will have left: who comes back finds room, and the threads have not run dry.
-    fn full(&self, state: &State) -> ProcessError {
+    /// Told to come back one after the other, as fast as calls are worked off: a crowd that comes back all at once would
+    /// be refused again, and each refusal costs both sides a request. Half of what is here is left by the time the first
+    /// one comes, so the threads do not run dry.
+    fn full(&self, state: &mut State) -> ProcessError {
         let taken = state.queue.taken();
-        let rounds = taken as f64 / self.threads.count.get() as f64 / 2.0;
-        let wait = Duration::try_from_secs_f64(state.work_s * rounds).unwrap_or(LONGEST_WAIT);
+        let threads = self.threads.count.get() as f64;
+        let calls = |count: f64| {
+            Duration::try_from_secs_f64(state.work_s / threads * count).unwrap_or(LONGEST_WAIT)
+        };
+        let now = Instant::now();
+        let first = now + calls(taken as f64 / 2.0);
+        let turn = state.promised.map_or(first, |last| last.max(first)) + calls(1.0);
+        let turn = turn.min(now + LONGEST_WAIT);
+        state.promised = Some(turn);
         ProcessError::Full {
             why: format!("{taken} calls are waiting or running here already"),
-            retry_after: wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+            retry_after: (turn - now).max(SHORTEST_WAIT),
         }
     }
 }
@@ -215,6 +225,8 @@ struct State {
     queue: Queue<Waiting>,
     /// How long the work of a call takes on average, seconds.
     work_s: f64,
+    /// When the last of those who were refused was told to come back.
+    promised: Option<Instant>,
     closed: bool,
 }
 

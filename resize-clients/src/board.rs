@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 const LINE_EVERY: Duration = Duration::from_secs(2);
 const WAITING: &str = "{prefix:>14} {msg}";
 const RUNNING: &str = "{prefix:>14} [{bar:32}] {pos:>6}/{len} {msg}";
-const ENDED: &str = "{prefix:>14} [{bar:32}] {pos:>6}/{len} {msg}";
 
 /// One row an instance.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl Board {
         let seconds = outcome.took.as_secs_f64();
         self.change(outcome.number, |row| {
             row.has_ended = true;
-            row.bar.set_style(style(ENDED));
+            row.bar.set_style(style(RUNNING));
             if outcome.error.is_none() {
                 row.bar.set_length(outcome.frames);
             }
