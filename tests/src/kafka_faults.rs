@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Follower, assert_complete, broker, frame, ids_of, offsets_used, processor, publish,
-    read_committed, shared, topic,
+    read_committed, shared, topic, wait_for,
 };
 use kafka_node::{Kafka, Options};
 use pipeline::envelope::Kind;
@@ -15,6 +15,19 @@ use std::time::Duration;
 
 fn own_kafka() -> Kafka {
     Kafka::start_jars(&Options::default()).expect("a Kafka of this test's own")
+}
+
+/// A node that was stalled takes itself off its list of nodes a moment after it goes on, and comes back a moment later. Waits
+/// until many new clients, one after the other, have found what they asked for.
+fn wait_until_steady(servers: &str, topic: &str) {
+    const IN_A_ROW: usize = 25;
+    let config = KafkaConfig::new(servers).unwrap();
+    let mut found = 0;
+    wait_for("Kafka to be steady", || {
+        let ends = Admin::connect(&config).and_then(|it| it.ends(&TopicPartition::new(topic, 0)));
+        found = if ends.is_ok() { found + 1 } else { 0 };
+        (found == IN_A_ROW).then_some(())
+    });
 }
 
 #[test]
@@ -52,10 +65,36 @@ fn kafka_stalled_for_longer_than_the_session_costs_nothing() {
     kafka.pause().expect("a node of our own");
     std::thread::sleep(Duration::from_secs(8)); // the stall itself, longer than the session timeout of 6 s
     kafka.resume().expect("a node of our own");
-    seen.wait_for(400);
-    drop(seen);
+    wait_until_steady(&servers, &output);
+    // Looked at by new clients: the old one may have lost all nodes (see `pipeline::kafka::forgotten`).
+    wait_for("all results", || {
+        (read_committed(&servers, &output).len() == 400).then_some(())
+    });
     assert!(broker.stop().success());
     assert_complete(&read_committed(&servers, &output), &["a"], 400);
+}
+
+#[test]
+fn a_broker_that_a_stalled_kafka_has_not_expelled_finds_it_again() {
+    let mut kafka = own_kafka();
+    let servers = kafka.bootstrap_servers().to_owned();
+    let input = topic(&servers, 1);
+    let output = format!("{input}.out");
+    let (_processor, url) = processor(&["chaos", "--delay", "fixed:10ms"]);
+    publish(&servers, &input, "a", 0..1000);
+    // The group's session outlasts the stall, the node's own (4 s) does not: for a moment Kafka names no node at all.
+    let patient = ["--in-flight", "2", "--session-timeout", "30s"];
+    let broker = broker(&servers, &input, &[&url], &patient);
+    Follower::new(&servers, &output).wait_for(50);
+    kafka.pause().expect("a node of our own");
+    std::thread::sleep(Duration::from_secs(8)); // the stall itself
+    kafka.resume().expect("a node of our own");
+    wait_until_steady(&servers, &output);
+    wait_for("all results", || {
+        (read_committed(&servers, &output).len() == 1000).then_some(())
+    });
+    assert!(broker.stop().success());
+    assert_complete(&read_committed(&servers, &output), &["a"], 1000);
 }
 
 #[test]

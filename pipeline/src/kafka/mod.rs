@@ -14,6 +14,7 @@ mod config;
 mod diagnosis;
 mod error;
 mod feed;
+mod forgotten;
 mod gate;
 mod handshake;
 mod intake;

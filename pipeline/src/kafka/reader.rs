@@ -6,6 +6,7 @@
 
 use super::access::Access;
 use super::feed::{FeedEvent, Lane};
+use super::forgotten::{NodeWatch, PROBE};
 use super::member_id::member_id;
 use super::orphans::OrphanWatch;
 use super::rebalance::{FeedContext, Loss};
@@ -145,7 +146,7 @@ impl Reader {
     fn wait_for_kafka(&self) {
         const ASK: Duration = Duration::from_secs(2);
         while !self.shared.is_closing() {
-            match self.consumer.fetch_metadata(Some("framelane-probe"), ASK) {
+            match self.consumer.fetch_metadata(Some(PROBE), ASK) {
                 Ok(_) => return,
                 Err(cause) => tracing::warn!(%cause, "waiting for Kafka before joining the group"),
             }
@@ -159,6 +160,7 @@ impl Reader {
             Subscription::Topics(topics) => OrphanWatch::new(&self.client, topics, start),
             Subscription::Partitions(_) => None,
         };
+        let mut nodes = NodeWatch::new(&self.client, start);
         while !self.shared.is_closing() {
             match self.consumer.poll(POLL) {
                 None | Some(Err(KafkaError::PartitionEOF(_))) => {}
@@ -180,6 +182,9 @@ impl Reader {
             if let Some(orphans) = &mut orphans {
                 orphans.look(&self.consumer, Instant::now());
             }
+            if nodes.is_forgotten_by(&self.consumer, Instant::now()) {
+                return self.end_of_a_lost_client();
+            }
             if start.elapsed() >= JOIN_PATIENCE && self.has_not_joined() {
                 let why = format!("the group did not take this member in within {JOIN_PATIENCE:?}");
                 return End::Expelled(KafkaFault::Failed(why));
@@ -193,6 +198,18 @@ impl Reader {
             }
         }
         End::Closed
+    }
+
+    /// Another client takes its place, unless nobody but the reader of these events knows where it would go on.
+    fn end_of_a_lost_client(&self) -> End {
+        let why = "Kafka's client has lost all nodes, though Kafka answers (it does that when Kafka stalls for some seconds)";
+        match self.subscription {
+            Subscription::Topics(_) => End::Expelled(KafkaFault::Failed(why.to_owned())),
+            Subscription::Partitions(_) => {
+                let what_to_do = "start again; with --group it goes on by itself";
+                End::Failed(KafkaFault::Failed(format!("{why}: {what_to_do}")))
+            }
+        }
     }
 
     /// False too while there may be nothing to join for: a pattern that no topic matches yet.

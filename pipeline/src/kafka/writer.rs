@@ -242,7 +242,8 @@ impl Writer {
             .map_err(KafkaFault::request("flushing the last records to Kafka"))
     }
 
-    /// True if a connection broke since the writer was made: requests may have been sent twice.
+    /// True if a connection broke since the writer was made, so that requests may have been sent twice, or if a record could
+    /// not be sent in its time.
     pub(super) fn is_disturbed(&self) -> bool {
         self.is_disturbed.load(Ordering::Acquire)
     }
@@ -332,6 +333,12 @@ impl Faults {
     }
 }
 
+/// A record that could not be sent in all its time: Kafka is away, or this client does not find the partition's leader any more,
+/// which it never does again once it was told that there is none (librdkafka 2.12, its issue 5430). A new client does.
+fn is_timeout(cause: &KafkaError) -> bool {
+    cause.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)
+}
+
 #[derive(Debug, Default)]
 struct Unacknowledged {
     bytes: Mutex<usize>,
@@ -408,6 +415,9 @@ impl ProducerContext<NoCustomPartitioner> for DeliveryContext {
             }),
             Err((cause, _)) => Err(cause.clone()),
         };
+        if outcome.as_ref().is_err_and(is_timeout) {
+            self.is_disturbed.store(true, Ordering::Release);
+        }
         self.unacknowledged.acknowledge(waiting.bytes);
         // Nobody waits for a receipt that was dropped.
         let _ = waiting.answer_to.send(outcome);

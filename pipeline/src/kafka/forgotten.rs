@@ -1,0 +1,68 @@
+//! A client that has forgotten every node.
+//!
+//! When a node stalls, the others (or itself, if it is the only one) take it off the list of nodes until it is heard of again.
+//! A client that asks in that moment and is told of no node at all gives up all its connections, the configured addresses
+//! among them, and never asks again (librdkafka 2.12; its issue 5430 describes the same answer). It says nothing: no error comes,
+//! and no record. So now and then the client is asked for something that it must ask Kafka for.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const RHYTHM: Duration = Duration::from_secs(5);
+/// For an answer. A client that knows no node says so after this time.
+const ASK: Duration = Duration::from_secs(1);
+/// Without an answer for so long, a new client is asked: if it gets one, it is not Kafka that is away.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(super) struct NodeWatch<'a> {
+    client: &'a ClientConfig,
+    look_at: Instant,
+    /// Since when there is no answer.
+    silent_since: Option<Instant>,
+}
+
+impl<'a> NodeWatch<'a> {
+    pub(super) fn new(client: &'a ClientConfig, now: Instant) -> Self {
+        Self {
+            client,
+            look_at: now + RHYTHM,
+            silent_since: None,
+        }
+    }
+
+    /// True if this consumer reaches no node, although a new client does.
+    pub(super) fn is_forgotten_by<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        now: Instant,
+    ) -> bool {
+        if now < self.look_at {
+            return false;
+        }
+        self.look_at = now + RHYTHM;
+        if answers(consumer) {
+            self.silent_since = None;
+            return false;
+        }
+        let since = *self.silent_since.get_or_insert(now);
+        now.duration_since(since) >= PATIENCE && self.answers_a_new_client()
+    }
+
+    fn answers_a_new_client(&self) -> bool {
+        let mut client = self.client.clone();
+        // It must not be taken for a member.
+        client.remove("group.id").remove("group.instance.id");
+        BaseConsumer::from_config(&client).is_ok_and(|consumer| answers(&consumer))
+    }
+}
+
+fn answers<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+    // About a topic that need not exist: the answer is small.
+    consumer.fetch_metadata(Some(PROBE), ASK).is_ok()
+}
+
+/// Asked for by those who only want to know whether Kafka answers.
+pub(super) const PROBE: &str = "framelane-probe";
