@@ -10,7 +10,7 @@
 //! offsets are never ahead of the outputs, and no transaction is half visible. At its end, when everything heals, all of
 //! the input has come out, and the offset behind it is committed.
 //!
-//! `FRAMELANE_SCHEDULES=1000000 cargo test -p pipeline --test delivery_model` runs more of them. `FRAMELANE_CHEAT=NAME` (see
+//! `FRAMELANE_SCHEDULES=1000000 cargo test -p pipeline --test delivery_model` runs more of them, other ones each time. `FRAMELANE_CHEAT=NAME` (see
 //! [`Cheat`]) shows the counter-example that a mistake leads to.
 
 mod coverage;
@@ -25,7 +25,7 @@ mod world;
 mod writer;
 
 use coverage::Coverage;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
 use step::{Schedule, schedules};
 use world::{Cheat, World};
@@ -40,7 +40,7 @@ fn run((setup, steps): &Schedule, cheat: Cheat, is_traced: bool) -> (World, Resu
 }
 
 /// Runs so many random schedules. The error is a short schedule that fails, and what happens in it.
-fn explore(count: u32, cheat: Cheat, shrinks: u32) -> Result<Coverage, String> {
+fn explore(count: u32, cheat: Cheat, shrinks: u32, rng: TestRng) -> Result<Coverage, String> {
     let coverage = RefCell::new(Coverage::new());
     let config = Config {
         cases: count,
@@ -48,7 +48,7 @@ fn explore(count: u32, cheat: Cheat, shrinks: u32) -> Result<Coverage, String> {
         max_shrink_iters: shrinks,
         ..Config::default()
     };
-    let result = TestRunner::new(config).run(&schedules(), |schedule| {
+    let result = TestRunner::new_with_rng(config, rng).run(&schedules(), |schedule| {
         let (world, result) = run(&schedule, cheat, false);
         coverage.borrow_mut().add(world.coverage());
         result.map_err(TestCaseError::fail)
@@ -77,11 +77,19 @@ fn describe(schedule: &Schedule, cheat: Cheat) -> String {
 }
 
 /// As [`explore`], on all processors.
-fn explore_in_parallel(count: u32, cheat: Cheat, shrinks: u32) -> Result<Coverage, String> {
+fn explore_in_parallel(
+    count: u32,
+    cheat: Cheat,
+    shrinks: u32,
+    seeds: Seeds,
+) -> Result<Coverage, String> {
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
     let mut coverage = Coverage::new();
     let results = std::thread::scope(|scope| {
-        let start = |_| scope.spawn(move || explore(count.div_ceil(threads), cheat, shrinks));
+        let start = |thread| {
+            let rng = seeds.rng(thread);
+            scope.spawn(move || explore(count.div_ceil(threads), cheat, shrinks, rng))
+        };
         let all: Vec<_> = (0..threads).map(start).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join();
         all.into_iter().map(join).collect::<Vec<_>>()
@@ -92,6 +100,24 @@ fn explore_in_parallel(count: u32, cheat: Cheat, shrinks: u32) -> Result<Coverag
     Ok(coverage)
 }
 
+/// Where random schedules come from.
+#[derive(Clone, Copy)]
+enum Seeds {
+    /// The same ones in every run, so that a change of the code is the only reason for another result.
+    Fixed,
+    New,
+}
+
+impl Seeds {
+    fn rng(self, thread: u32) -> TestRng {
+        let algorithm = RngAlgorithm::ChaCha;
+        match self {
+            Self::Fixed => TestRng::from_seed(algorithm, &[thread as u8; 32]),
+            Self::New => TestRng::from_seed(algorithm, &rand::random::<[u8; 32]>()),
+        }
+    }
+}
+
 /// Enough to reach every situation many times: 10 seconds of one processor.
 const ENOUGH: u32 = 300_000;
 /// Enough to shorten a schedule as far as it goes.
@@ -99,10 +125,14 @@ const SHRINKS: u32 = 20_000;
 
 #[test]
 fn every_record_leaves_once_and_in_order_under_any_schedule() {
-    let schedules = std::env::var("FRAMELANE_SCHEDULES").map_or(ENOUGH, |text| {
-        text.parse().expect("FRAMELANE_SCHEDULES is a number")
-    });
-    match explore_in_parallel(schedules, Cheat::None, SHRINKS) {
+    let (schedules, seeds) = match std::env::var("FRAMELANE_SCHEDULES") {
+        Ok(text) => {
+            let count = text.parse().expect("FRAMELANE_SCHEDULES is a number");
+            (count, Seeds::New)
+        }
+        Err(_) => (ENOUGH, Seeds::Fixed),
+    };
+    match explore_in_parallel(schedules, Cheat::None, SHRINKS, seeds) {
         Ok(coverage) => {
             println!("{schedules} schedules reached\n{coverage}");
             let never = coverage.never();
@@ -121,7 +151,7 @@ fn assert_needed(cheat: Cheat) {
     const MOST: u32 = 1_000_000;
     let is_shown = std::env::var("FRAMELANE_CHEAT").is_ok_and(|name| name == format!("{cheat:?}"));
     let shrinks = if is_shown { SHRINKS } else { 0 };
-    match explore_in_parallel(MOST, cheat, shrinks) {
+    match explore_in_parallel(MOST, cheat, shrinks, Seeds::New) {
         Ok(_) => panic!("{cheat:?} went unnoticed in {MOST} schedules"),
         Err(counter_example) if is_shown => println!("{counter_example}"),
         Err(_) => {}
