@@ -62,7 +62,7 @@ pub struct Args {
         help_heading = "Flow"
     )]
     pub window: usize,
-    /// The same in MiB
+    /// The same in MiB; frames whose results are not committed yet count too
     #[arg(long, default_value_t = 64, value_name = "MIB", help_heading = "Flow")]
     pub window_mib: usize,
     /// Frames of all partitions together, in MiB

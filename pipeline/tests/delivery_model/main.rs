@@ -103,7 +103,7 @@ fn explore_in_parallel(
 /// Where random schedules come from.
 #[derive(Clone, Copy)]
 enum Seeds {
-    /// The same ones in every run, so that a change of the code is the only reason for another result.
+    /// The same ones in every run on as many processors, so that a change of the code is the only reason for another result.
     Fixed,
     New,
 }
