@@ -40,6 +40,7 @@ mod ids;
 mod processor;
 mod server;
 mod shutdown;
+pub mod target;
 mod threads;
 mod whole;
 mod words;

@@ -114,7 +114,7 @@ impl Directory {
 }
 
 async fn look_up(target: &Target) -> std::io::Result<BTreeMap<SocketAddr, Target>> {
-    let found = tokio::net::lookup_host(target.host_and_port()).await?;
+    let found = tokio::net::lookup_host((target.host(), target.port())).await?;
     let found: BTreeMap<_, _> = found.map(|address| (address, target.clone())).collect();
     match found.is_empty() {
         true => Err(std::io::Error::other("it has no address")),

@@ -58,7 +58,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Where::At(targets) => (targets.clone(), None),
         Where::Local => {
             let local = Local::start(config.target).await?;
-            (vec![Target::plain(local.address)?], Some(local))
+            (vec![Target::plain(local.address)], Some(local))
         }
     };
     let directory = Arc::new(Directory::open(targets).await?);

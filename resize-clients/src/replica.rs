@@ -94,7 +94,7 @@ mod tests {
 
     fn replica(limit: usize) -> Replica {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Replica::new(&Target::plain(address).unwrap(), address, limit).unwrap()
+        Replica::new(&Target::plain(address), address, limit).unwrap()
     }
 
     #[tokio::test]

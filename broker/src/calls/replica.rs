@@ -1,7 +1,6 @@
 //! One address of a processor: its connection, what it can take, and how it has been doing.
 
 use super::batcher::BatchLimits;
-use super::target::Target;
 use processor_proto::MAX_MESSAGE_BYTES;
 use processor_proto::v1::processor_client::ProcessorClient;
 use std::net::SocketAddr;
@@ -104,21 +103,6 @@ impl Replica {
         self.limit = (self.limit.min(self.in_flight) * 3 / 4).max(1);
         self.successes_at_limit = 0;
     }
-}
-
-/// A connection that is made when it is needed and made again when it broke.
-pub fn connect(target: &Target, address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = target
-        .endpoint(address)?
-        .connect_timeout(Duration::from_secs(2))
-        .tcp_nodelay(true)
-        // Windows for many frames under way: the defaults (64 KB) hold less than one.
-        .initial_stream_window_size(8 << 20)
-        .initial_connection_window_size(64 << 20)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
 }
 
 #[cfg(test)]

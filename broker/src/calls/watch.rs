@@ -2,7 +2,7 @@
 
 use super::balancer::Balancer;
 use super::batcher::BatchLimits;
-use super::replica::{Replica, ReplicaId, connect};
+use super::replica::{Replica, ReplicaId};
 use super::target::Target;
 use super::trust::Reason;
 use processor_proto::v1::DescribeRequest;
@@ -61,7 +61,7 @@ pub async fn watch(
             if watched.contains_key(&address) {
                 continue;
             }
-            match connect(&target, address) {
+            match target.connect(address) {
                 Ok(channel) => {
                     let id = balancer.add(Replica::new(channel.clone(), address, limit));
                     let stop = shutdown.child_token();

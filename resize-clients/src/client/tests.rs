@@ -8,7 +8,7 @@ use processor_proto::v1::{FrameId, Picture};
 const JPEG: &[u8] = &[0xFF, 0xD8, 0xFF, 0xD9];
 
 async fn client(target: Option<Target>) -> Client {
-    let nobody = targets::Target::plain(([127, 0, 0, 1], 1).into()).unwrap();
+    let nobody = targets::Target::plain(([127, 0, 0, 1], 1).into());
     let directory = Arc::new(Directory::open(vec![nobody]).await.unwrap());
     let patience = Duration::from_secs(1);
     let board = Arc::new(Board::new(1, 0, |_| Duration::ZERO));
