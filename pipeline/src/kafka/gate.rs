@@ -85,7 +85,9 @@ impl Gate {
         let within = held.records < self.bounds.lane_records
             && held.bytes < self.bounds.lane_bytes
             && state.total_bytes < self.bounds.total_bytes;
-        if held.records == 0 || within {
+        // Bytes without records are outputs that wait for their commit: they count, and they go by themselves.
+        let holds_nothing = held.records == 0 && held.bytes == 0;
+        if holds_nothing || within {
             Room::Open
         } else {
             Room::Full
@@ -169,6 +171,16 @@ mod tests {
         assert_eq!(gate.wait_for_room(2, NOW), Room::Open);
         gate.take(2, 1);
         assert_eq!(gate.wait_for_room(2, NOW), Room::Full);
+    }
+
+    #[test]
+    fn what_waits_for_its_commit_counts_though_its_slot_is_free() {
+        let gate = gate();
+        gate.take(1, 1_000);
+        gate.release(1, 1, 0);
+        assert_eq!(gate.wait_for_room(1, NOW), Room::Full);
+        gate.release(1, 0, 1_000);
+        assert_eq!(gate.wait_for_room(1, NOW), Room::Open);
     }
 
     #[test]
