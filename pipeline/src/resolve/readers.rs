@@ -232,13 +232,13 @@ impl Worker {
         let lookup = reader.as_mut().expect("opened above");
         match super::fetch(lookup, &request.reference) {
             Ok(content) => Ok(Some(content)),
-            Err(fault) => match lookup.is_there() {
-                Ok(false) => {
-                    *reader = None;
-                    Ok(self.forget(lane))
+            Err(fault) => {
+                let lookup = reader.take(); // the next try takes a new client: this one may have lost Kafka for good
+                match lookup.map(|lookup| lookup.is_there()) {
+                    Some(Ok(false)) => Ok(self.forget(lane)),
+                    _ => Err(fault),
                 }
-                _ => Err(fault),
-            },
+            }
         }
     }
 
