@@ -3,7 +3,7 @@
 //! When a node stalls, the others (or itself, if it is the only one) take it off the list of nodes until it is heard of again.
 //! A client that asks in that moment and is told of no node at all gives up all its connections, the configured addresses
 //! among them, and never asks again (librdkafka 2.12; its issue 5430 describes the same answer). It says nothing: no error comes,
-//! and no record. So now and then the client is asked for something that it must ask Kafka for.
+//! and no record. So now and then, while it brings no records, the client is asked for something that it must ask Kafka for.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
@@ -16,12 +16,16 @@ const RHYTHM: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_secs(1);
 /// Without an answer for so long, a new client is asked: if it gets one, it is not Kafka that is away.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// For the answer to a new client, which has to connect first, perhaps to a place far away.
+const ASK_ANEW: Duration = Duration::from_secs(10);
 
 pub(super) struct NodeWatch<'a> {
     client: &'a ClientConfig,
     look_at: Instant,
     /// Since when there is no answer.
     silent_since: Option<Instant>,
+    /// What the client had brought at the last look.
+    heard: u64,
 }
 
 impl<'a> NodeWatch<'a> {
@@ -30,20 +34,24 @@ impl<'a> NodeWatch<'a> {
             client,
             look_at: now + RHYTHM,
             silent_since: None,
+            heard: 0,
         }
     }
 
-    /// True if this consumer reaches no node, although a new client does.
+    /// True if this consumer reaches no node, although a new client does. `heard` grows with all that it brings: on a slow
+    /// connection the question may wait long behind records.
     pub(super) fn is_forgotten_by<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
+        heard: u64,
         now: Instant,
     ) -> bool {
         if now < self.look_at {
             return false;
         }
         self.look_at = now + RHYTHM;
-        if answers(consumer) {
+        let brings_something = std::mem::replace(&mut self.heard, heard) != heard;
+        if brings_something || answers(consumer, ASK) {
             self.silent_since = None;
             return false;
         }
@@ -55,13 +63,13 @@ impl<'a> NodeWatch<'a> {
         let mut client = self.client.clone();
         // It must not be taken for a member.
         client.remove("group.id").remove("group.instance.id");
-        BaseConsumer::from_config(&client).is_ok_and(|consumer| answers(&consumer))
+        BaseConsumer::from_config(&client).is_ok_and(|consumer| answers(&consumer, ASK_ANEW))
     }
 }
 
-fn answers<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+fn answers<C: ConsumerContext>(consumer: &BaseConsumer<C>, at_most: Duration) -> bool {
     // About a topic that need not exist: the answer is small.
-    consumer.fetch_metadata(Some(PROBE), ASK).is_ok()
+    consumer.fetch_metadata(Some(PROBE), at_most).is_ok()
 }
 
 /// Asked for by those who only want to know whether Kafka answers.

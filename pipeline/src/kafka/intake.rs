@@ -91,6 +91,9 @@ impl Intake {
             }
             Some(Err(cause)) => Err(cause),
         };
+        if next.is_ok() {
+            self.shared.hear();
+        }
         self.ahead.push_back(next);
         true
     }

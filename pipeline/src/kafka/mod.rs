@@ -10,12 +10,15 @@
 
 mod access;
 mod admin;
+mod claims;
 mod config;
+mod consumer_protocol;
 mod diagnosis;
 mod error;
 mod feed;
 mod forgotten;
 mod gate;
+mod group_state;
 mod handshake;
 mod intake;
 mod lookup;

@@ -7,6 +7,8 @@
 //! leaves.
 
 use super::TopicPartition;
+use super::consumer_protocol::assigned;
+use super::group_state::group_state;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
@@ -117,12 +119,8 @@ impl OrphanWatch {
         consumer: &BaseConsumer<C>,
     ) -> KafkaResult<BTreeSet<TopicPartition>> {
         let id = self.client.get("group.id").unwrap_or_default();
-        let groups = consumer.fetch_group_list(Some(id), ASK)?;
-        let Some(group) = groups
-            .groups()
-            .iter()
-            .find(|group| group.state() == "Stable")
-        else {
+        let group = group_state(consumer, id, ASK)?;
+        let Some(group) = group.filter(|group| group.is_stable) else {
             return Ok(BTreeSet::new()); // a rebalance is under way: that is all that could be asked for
         };
         let mut orphans = BTreeSet::new();
@@ -136,8 +134,8 @@ impl OrphanWatch {
                 orphans.extend(partitions.map(|one| TopicPartition::new(topic.name(), one.id())));
             }
         }
-        for member in group.members() {
-            let bytes = member.assignment().unwrap_or_default();
+        for member in &group.members {
+            let bytes = member.assignment.as_slice();
             match assigned(bytes) {
                 Some(owned) => orphans.retain(|one| !owned.contains(one)),
                 None if bytes.is_empty() => {}      // it has nothing
@@ -214,47 +212,5 @@ impl ClientContext for Visitor {}
 impl ConsumerContext for Visitor {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
         self.taken_in.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What a member has, as the consumer protocol writes it (ConsumerProtocolAssignment: version, then topics with their
-/// partitions). None if it is something else.
-fn assigned(bytes: &[u8]) -> Option<Vec<TopicPartition>> {
-    let mut rest = bytes;
-    let _version = take::<2>(&mut rest)?;
-    let mut found = Vec::new();
-    for _ in 0..i32::from_be_bytes(take(&mut rest)?) {
-        let length = usize::try_from(i16::from_be_bytes(take(&mut rest)?)).ok()?;
-        let (name, behind) = rest.split_at_checked(length)?;
-        rest = behind;
-        let topic = std::str::from_utf8(name).ok()?;
-        for _ in 0..i32::from_be_bytes(take(&mut rest)?) {
-            let partition = i32::from_be_bytes(take(&mut rest)?);
-            found.push(TopicPartition::new(topic, partition));
-        }
-    }
-    Some(found)
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (first, rest) = bytes.split_first_chunk::<N>()?;
-    *bytes = rest;
-    Some(*first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_assignment_is_read_as_kafka_writes_it() {
-        let mut bytes = vec![0, 1, 0, 0, 0, 2];
-        bytes.extend([0, 1, b'a', 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]);
-        bytes.extend([0, 2, b'b', b'c', 0, 0, 0, 0]);
-        bytes.extend([0xff; 4]); // no user data
-        let expected = [3, 4].map(|partition| TopicPartition::new("a", partition));
-        assert_eq!(assigned(&bytes), Some(expected.to_vec()));
-        assert_eq!(assigned(&bytes[..12]), None);
-        assert_eq!(assigned(&[]), None);
     }
 }

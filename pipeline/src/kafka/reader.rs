@@ -7,6 +7,7 @@
 use super::access::Access;
 use super::feed::{FeedEvent, Lane};
 use super::forgotten::{NodeWatch, PROBE};
+use super::group_state::group_state;
 use super::member_id::member_id;
 use super::orphans::OrphanWatch;
 use super::rebalance::{FeedContext, Loss};
@@ -182,7 +183,7 @@ impl Reader {
             if let Some(orphans) = &mut orphans {
                 orphans.look(&self.consumer, Instant::now());
             }
-            if nodes.is_forgotten_by(&self.consumer, Instant::now()) {
+            if nodes.is_forgotten_by(&self.consumer, self.shared.heard(), Instant::now()) {
                 return self.end_of_a_lost_client();
             }
             if start.elapsed() >= JOIN_PATIENCE && self.has_not_joined() {
@@ -193,8 +194,9 @@ impl Reader {
                 return End::Fenced(KafkaFault::Failed(why)); // if it repeats, two work under one name
             }
             if self.shared.is_expelled(&self.consumer) {
-                let why = "the group gave this member a new id: its session had ended".to_owned();
-                return End::Expelled(KafkaFault::Failed(why));
+                let new_id = "the group gave this member a new id: its session had ended";
+                let why = self.consumer.context().adrift().unwrap_or(new_id);
+                return End::Expelled(KafkaFault::Failed(why.to_owned()));
             }
         }
         End::Closed
@@ -224,7 +226,12 @@ impl Reader {
 
     /// Every lane is another's now. A new consumer has no memory of them.
     fn join_anew(&mut self) -> Result<(), KafkaFault> {
+        /// A member that waits for another's work looks again after this time.
+        const PAUSE: Duration = Duration::from_millis(250);
         let old = self.consumer.context();
+        if old.adrift().is_some() {
+            std::thread::sleep(PAUSE);
+        }
         old.retire();
         old.revoked_all(Loss::Lost);
         let has_had_lanes = !lock(&self.shared.assignee).is_nobody();
@@ -252,10 +259,10 @@ impl Reader {
         let most = Duration::from_millis(session.unwrap_or(45_000)) + ASK;
         let start = Instant::now();
         while !self.shared.is_closing() && start.elapsed() < most {
-            match self.consumer.fetch_group_list(Some(group), ASK) {
-                Ok(list) => {
-                    let mut members = list.groups().iter().flat_map(|group| group.members());
-                    if !members.any(|member| is_life_of(instance, member.id())) {
+            match group_state(&self.consumer, group, ASK) {
+                Ok(state) => {
+                    let mut members = state.iter().flat_map(|group| &group.members);
+                    if !members.any(|member| is_life_of(instance, &member.id)) {
                         return;
                     }
                 }
@@ -382,7 +389,8 @@ fn new_consumer(
     client: &ClientConfig,
     shared: &Arc<Shared>,
 ) -> Result<Arc<BaseConsumer<FeedContext>>, KafkaFault> {
-    let context = FeedContext::new(Arc::clone(shared));
+    let is_static = client.get("group.instance.id").is_some();
+    let context = FeedContext::new(Arc::clone(shared), is_static);
     let consumer = BaseConsumer::from_config_and_context(client, context)
         .map(Arc::new)
         .map_err(KafkaFault::request("creating a consumer"))?;

@@ -1,5 +1,6 @@
 //! The group's callbacks: partitions come and go. They run on the feed's thread, inside of its polls.
 
+use super::claims::claimed_by_others;
 use super::feed::{FeedEvent, Lane};
 use super::intake::Intake;
 use super::member_id::member_id;
@@ -13,8 +14,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -23,8 +24,10 @@ pub(super) struct FeedContext {
     shared: Arc<Shared>,
     /// The consumer is to be replaced: what its group still gives it on its way out is not taken over.
     is_retired: AtomicBool,
-    /// The client got partitions when it had just lost its member id: they are nobody's it could speak for.
-    is_adrift: AtomicBool,
+    /// Why what the client got is not taken over: there is nobody it could speak for, or it may be another's.
+    adrift: OnceLock<&'static str>,
+    /// A static member that was given nothing yet.
+    is_new: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +99,12 @@ impl ConsumerContext for FeedContext {
 }
 
 impl FeedContext {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, is_static: bool) -> Self {
         Self {
             shared,
             is_retired: AtomicBool::new(false),
-            is_adrift: AtomicBool::new(false),
+            adrift: OnceLock::new(),
+            is_new: AtomicBool::new(is_static),
         }
     }
 
@@ -109,8 +113,9 @@ impl FeedContext {
         self.is_retired.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_adrift(&self) -> bool {
-        self.is_adrift.load(Ordering::Relaxed)
+    /// Why the client has to join anew, if it has to.
+    pub(super) fn adrift(&self) -> Option<&'static str> {
+        self.adrift.get().copied()
     }
 
     /// Starts an intake for each partition, then lets librdkafka fetch: no record can slip into another queue.
@@ -121,8 +126,14 @@ impl FeedContext {
     ) -> Result<(), KafkaFault> {
         let shared = &self.shared;
         let id = member_id(consumer);
-        if id.is_none() && matches!(shared.group, Group::Member(_)) {
-            self.is_adrift.store(true, Ordering::Relaxed);
+        if let Group::Member(group) = &shared.group {
+            let why = match &id {
+                None => Some("the group took this member's id away while it gave it partitions"),
+                Some(id) => self.why_not_begin(consumer, group, id, partitions),
+            };
+            if let Some(why) = why {
+                let _ = self.adrift.set(why); // the first reason is as good as a later one
+            }
         }
         if !shared.is_expelled(consumer) {
             lock(&shared.assignee).assigned(id);
@@ -136,6 +147,34 @@ impl FeedContext {
         consumer
             .incremental_assign(partitions)
             .map_err(KafkaFault::request("taking over partitions"))
+    }
+
+    /// A static member that comes back without a rebalance is given what its last life was to get. That life may have
+    /// joined with claims to what is another's by then, and librdkafka's assignor believes them: the other is still
+    /// finishing. It claims the partitions too, and joins again when it is done.
+    fn why_not_begin(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        group: &str,
+        id: &str,
+        partitions: &TopicPartitionList,
+    ) -> Option<&'static str> {
+        let is_first = self.is_new.swap(false, Ordering::Relaxed);
+        if !is_first || partitions.count() == 0 {
+            return None;
+        }
+        match claimed_by_others(consumer, group, id) {
+            Ok(Some(claims)) => partitions
+                .elements()
+                .iter()
+                .any(|e| claims.contains(&TopicPartition::new(e.topic(), e.partition())))
+                .then_some("another member may still be finishing what the group gave this one"),
+            Ok(None) => Some("the group's members join again while this one begins"),
+            Err(cause) => {
+                tracing::warn!(%cause, "asking what other members of the consumer group had");
+                Some("it is not known what other members of the group had")
+            }
+        }
     }
 
     /// Asks until Kafka answers: the member before may have left a transaction that only its timeout decides. An answer

@@ -34,6 +34,8 @@ pub(super) struct Shared {
     /// Lanes whose position retention has overtaken, with that position.
     pub overtaken: Mutex<Vec<(Lane, i64)>>,
     next_lane: AtomicU64,
+    /// Counts what the client brings.
+    heard: AtomicU64,
     closing: AtomicBool,
 }
 
@@ -64,6 +66,7 @@ impl Shared {
             intakes: Mutex::default(),
             overtaken: Mutex::default(),
             next_lane: AtomicU64::new(1),
+            heard: AtomicU64::new(0),
             closing: AtomicBool::new(false),
         }
     }
@@ -76,6 +79,15 @@ impl Shared {
     /// An id that no other lane of this process has.
     pub(super) fn next_lane(&self) -> u64 {
         self.next_lane.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The client has brought a record or the end of a partition.
+    pub(super) fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     pub(super) fn close(&self) {
@@ -151,7 +163,7 @@ impl Shared {
 
     /// True if the lanes were assigned to a member that no longer exists.
     pub(super) fn is_expelled(&self, consumer: &BaseConsumer<FeedContext>) -> bool {
-        consumer.context().is_adrift()
+        consumer.context().adrift().is_some()
             || lock(&self.assignee).is_expelled(member_id(consumer).as_ref())
     }
 

@@ -44,6 +44,7 @@ events! {
     ConflictBeforeAnybodyTold,
     ExpelledWhileTakingOver,
     StaticMemberBackWithoutARebalance,
+    GivenWhatOthersClaim,
     StampWithheldFromAnExpelledMember,
     LateMemberExpelled,
     CrashBetweenCommitAndItsAnswer,

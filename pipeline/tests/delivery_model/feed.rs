@@ -86,6 +86,8 @@ pub struct Feed {
     is_fenced: bool,
     /// The service thinks that its lanes are another's.
     pub doubts: bool,
+    /// A static member that was given nothing yet: what it gets first may have been meant for its last life.
+    is_new: bool,
     is_leaving: bool,
     pub has_left: bool,
 }
@@ -106,6 +108,7 @@ impl Feed {
             is_lost: false,
             is_fenced: false,
             doubts: false,
+            is_new: is_static,
             is_leaving: false,
             has_left: false,
         }
@@ -260,6 +263,7 @@ impl Feed {
                 then_join: false,
             }
         } else {
+            self.is_new = false;
             Stage::Steady
         };
     }
@@ -371,6 +375,14 @@ impl Feed {
         out: &mut Outside,
     ) {
         let is_ours = is_recorded || !self.is_expelled(out);
+        if std::mem::take(&mut self.is_new) && self.is_claimed_by_others(partitions, out) {
+            out.say(|| format!("{} is given what may be another's: joins anew", self.name));
+            out.count(Event::GivenWhatOthersClaim);
+            self.is_new = true;
+            (self.id, self.generation) = (None, -1);
+            self.stage = Stage::Joining;
+            return;
+        }
         if is_ours && !is_recorded {
             self.assignee.assigned(self.id);
             self.stage = Stage::Assigning {
@@ -391,6 +403,12 @@ impl Feed {
             }
             false => Stage::Steady,
         };
+    }
+
+    /// `FeedContext::is_claimed_by_others`
+    fn is_claimed_by_others(&self, partitions: Partitions, out: &Outside) -> bool {
+        out.kafka.group.is_claimed_by_others(self.id, partitions)
+            && !out.ignores_claims_at_the_start()
     }
 
     fn start(&mut self, partitions: Partitions, out: &mut Outside) -> bool {
@@ -436,6 +454,7 @@ impl Feed {
         }
         self.assignee.assigned(None);
         (self.is_lost, self.is_fenced, self.doubts) = (false, false, false);
+        self.is_new = self.is_static;
         self.stage = Stage::Joining;
     }
 

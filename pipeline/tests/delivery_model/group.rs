@@ -85,6 +85,13 @@ impl Group {
         self.members.iter().find(|member| Some(member.id) == id)
     }
 
+    /// What DescribeGroups tells a member of partitions that it is given: whether another one came into this generation with
+    /// a claim to them. While members join, it tells nothing.
+    pub fn is_claimed_by_others(&self, id: Option<MemberId>, partitions: Partitions) -> bool {
+        let mut others = self.members.iter().filter(|member| Some(member.id) != id);
+        self.is_rebalancing || others.any(|other| other.claims & partitions != 0)
+    }
+
     pub fn join(
         &mut self,
         id: Option<MemberId>,
@@ -130,6 +137,7 @@ impl Group {
             self.members[at].id = self.next_id;
             self.next_id += 1;
             if !self.is_rebalancing {
+                self.members[at].claims = claims;
                 return Joined::Back(self.members[at].id);
             }
         } else {

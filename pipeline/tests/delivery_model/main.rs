@@ -183,6 +183,13 @@ fn an_expelled_static_member_must_wait_until_it_is_forgotten() {
     assert_needed(Cheat::OldClaims);
 }
 
+/// Too seldom for [`assert_needed`]: `regressions` has a schedule.
+#[test]
+#[ignore = "takes ten million schedules"]
+fn a_static_member_must_not_start_with_what_others_claim() {
+    assert_needed(Cheat::OldClaimsAtTheStart);
+}
+
 #[test]
 fn kafka_must_verify_transactions() {
     assert_needed(Cheat::NoVerification);
