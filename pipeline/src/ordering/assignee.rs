@@ -19,11 +19,6 @@ impl<Id: PartialEq> Assignee<Id> {
         self.id = to;
     }
 
-    /// True if no lanes were assigned.
-    pub fn is_nobody(&self) -> bool {
-        self.id.is_none()
-    }
-
     /// True if the lanes were assigned to a member that the client no longer is. `id` is the client's present one.
     pub fn is_expelled(&self, id: Option<&Id>) -> bool {
         self.id.is_some() && self.id.as_ref() != id

@@ -407,8 +407,7 @@ impl Feed {
 
     /// `FeedContext::is_claimed_by_others`
     fn is_claimed_by_others(&self, partitions: Partitions, out: &Outside) -> bool {
-        out.kafka.group.is_claimed_by_others(self.id, partitions)
-            && !out.ignores_claims_at_the_start()
+        out.kafka.group.is_claimed_by_others(self.id, partitions) && !out.ignores_old_claims()
     }
 
     fn start(&mut self, partitions: Partitions, out: &mut Outside) -> bool {
@@ -449,9 +448,6 @@ impl Feed {
         }
         self.leave_group(out); // the old client, as it is dropped
         (self.id, self.generation, self.owned) = (None, -1, 0);
-        if out.kafka.group.holds_instance(self.instance()) && !out.ignores_old_claims() {
-            return; // until the session of its last life ends
-        }
         self.assignee.assigned(None);
         (self.is_lost, self.is_fenced, self.doubts) = (false, false, false);
         self.is_new = self.is_static;

@@ -160,12 +160,51 @@ impl Step {
             252..=255 => Self::Stop { broker },
         }
     }
+
+    /// As [`Step::new`], for [`Focus::Members`].
+    fn of_members(what: u8, which: u8) -> Self {
+        let broker = which % 4;
+        match what {
+            0..70 => Self::Run { broker },
+            70..130 => Self::Walk { broker },
+            130..140 => Self::Feed { broker },
+            140..164 => Self::Client { broker },
+            164..172 => Self::Heartbeat { broker },
+            172..182 => Self::Write { broker },
+            182..186 => Self::Deliver { packet: which },
+            186..204 => Self::SessionEnds { member: which },
+            204..220 => Self::Rebalance {
+                rotation: which % 3,
+            },
+            220..226 => Self::LateMembersAreExpelled,
+            226..238 => Self::Crash { broker },
+            238..=255 => Self::Start { broker },
+        }
+    }
 }
 
 pub type Schedule = (Setup, Vec<Step>);
 
-pub fn schedules() -> impl Strategy<Value = Schedule> {
-    let setup = (2..=3usize, 0..8u8).prop_map(|(brokers, is_static)| Setup { brokers, is_static });
-    let step = any::<(u8, u8)>().prop_map(|(what, which)| Step::new(what, which));
+/// Where the trouble is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Focus {
+    /// Everywhere.
+    All,
+    /// In the group: static members that die, freeze and come back. The network is as it should be.
+    Members,
+}
+
+pub fn schedules(focus: Focus) -> impl Strategy<Value = Schedule> {
+    let setup = (2..=3usize, 0..8u8).prop_map(move |(brokers, is_static)| Setup {
+        brokers,
+        is_static: match focus {
+            Focus::All => is_static,
+            Focus::Members => 0b111,
+        },
+    });
+    let step = any::<(u8, u8)>().prop_map(move |(what, which)| match focus {
+        Focus::All => Step::new(what, which),
+        Focus::Members => Step::of_members(what, which),
+    });
     (setup, prop::collection::vec(step, 0..140))
 }

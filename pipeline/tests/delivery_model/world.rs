@@ -22,11 +22,8 @@ pub enum Cheat {
     RepliesOfEarlierLanes,
     /// A connection that breaks is not noticed, as if the client did not tell.
     UnnoticedDisturbance,
-    /// A static member that was expelled without being told joins anew before the group has forgotten it: its last life
-    /// may have claimed partitions that are another's.
-    OldClaims,
     /// A static member that is back takes over at once what it is given first: its last life may have claimed that.
-    OldClaimsAtTheStart,
+    OldClaims,
     /// Kafka before KIP-890.
     NoVerification,
 }
@@ -100,10 +97,6 @@ impl Outside {
 
     pub fn ignores_old_claims(&self) -> bool {
         self.cheat == Cheat::OldClaims
-    }
-
-    pub fn ignores_claims_at_the_start(&self) -> bool {
-        self.cheat == Cheat::OldClaimsAtTheStart
     }
 
     pub fn ignores_expulsion(&self) -> bool {
