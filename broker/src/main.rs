@@ -3,6 +3,10 @@
 use clap::Parser;
 use std::process::ExitCode;
 
+/// What has been committed is to be free for others at once: see BENCHMARKS.md, `memory`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args = broker::Args::parse();
     let telemetry = args.telemetry.clone();
