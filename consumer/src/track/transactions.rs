@@ -1,13 +1,10 @@
 //! Batches on their way: filled while the one before is written, written when the sinks have the same records safe.
 
+use super::backlog::Backlog;
 use super::batch::{Batch, Part};
 use super::ledger::{Ledger, LedgerFault};
 use pipeline::kafka::{FeedControl, GroupStamp};
-use std::collections::BTreeSet;
 use tokio::task::JoinHandle;
-
-/// Records that wait for a transaction; giving waits beyond. Small by reference, 4 of the largest otherwise.
-const MOST_WAITING_BYTES: usize = 32 << 20;
 
 /// A transaction under way; in the end, what came of it.
 pub type Writing = JoinHandle<Written>;
@@ -27,13 +24,8 @@ pub struct Transactions {
     control: FeedControl,
     /// None while it writes.
     ledger: Option<Ledger>,
-    /// Assigned, as far as is known: what others have is not ours to write.
-    lanes: BTreeSet<u64>,
-    /// Of records given to the sinks after the last checkpoint was asked for.
-    waiting: Batch,
-    /// Of all records before the last checkpoint.
-    covered: Batch,
-    /// Who we were when that checkpoint was asked for, and these partitions were ours: if they are lost before the
+    backlog: Backlog,
+    /// Who we were when the last checkpoint was asked for, and its partitions were ours: if they are lost before the
     /// commit, Kafka refuses it.
     stamp: Option<GroupStamp>,
 }
@@ -44,48 +36,44 @@ impl Transactions {
         Self {
             control,
             ledger: Some(ledger),
-            lanes: BTreeSet::new(),
-            waiting: Batch::default(),
-            covered: Batch::default(),
+            backlog: Backlog::default(),
             stamp: None,
         }
     }
 
     /// A partition is assigned.
     pub fn open_lane(&mut self, lane: u64) {
-        self.lanes.insert(lane);
+        self.backlog.open_lane(lane);
     }
 
     /// Partitions are another's now.
     pub fn drop_lanes(&mut self, lanes: &[u64]) {
-        self.lanes.retain(|lane| !lanes.contains(lane));
-        self.waiting.retain(|lane, _| self.lanes.contains(&lane));
-        self.covered.retain(|lane, _| self.lanes.contains(&lane));
+        self.backlog.drop_lanes(lanes);
     }
 
     /// Adds what a record became.
     pub fn push(&mut self, lane: u64, part: Part) {
-        self.waiting.push(lane, part);
+        self.backlog.push(lane, part);
     }
 
-    /// False if a transaction has to end first.
+    /// False if a transaction has to succeed first.
     pub fn has_room(&self) -> bool {
-        self.waiting.payload_bytes() < MOST_WAITING_BYTES
+        self.backlog.has_room()
     }
 
     /// A checkpoint is asked for: it covers everything so far.
     pub fn cover(&mut self) {
-        self.covered.append(std::mem::take(&mut self.waiting));
+        self.backlog.cover();
         self.stamp = self.control.group_stamp();
     }
 
     /// Writes what the checkpoint covers; None if there is nothing, or a transaction is under way.
     pub fn write(&mut self) -> Option<Writing> {
-        if self.covered.is_empty() {
-            return None;
-        }
         let mut ledger = self.ledger.take()?;
-        let mut batch = std::mem::take(&mut self.covered);
+        let Some(mut batch) = self.backlog.take() else {
+            self.ledger = Some(ledger);
+            return None;
+        };
         let stamp = self.stamp.take();
         let control = self.control.clone();
         Some(tokio::task::spawn_blocking(move || {
@@ -102,13 +90,11 @@ impl Transactions {
     pub fn written(&mut self, written: Written) -> Result<(), LedgerFault> {
         let Written {
             ledger,
-            mut rest,
+            rest,
             result,
         } = written;
         self.ledger = Some(ledger);
-        rest.retain(|lane, _| self.lanes.contains(&lane));
-        rest.append(std::mem::take(&mut self.covered));
-        self.covered = rest;
+        self.backlog.written(rest);
         result
     }
 }
