@@ -1,6 +1,7 @@
 //! When the sinks bring their records to safety, and what is committed after that.
 //!
-//! One round at a time: checkpoint asked for -> safe with all sinks -> committed -> the next one.
+//! One round at a time: checkpoint asked for -> safe with all sinks -> committed -> the next one. Transactions write a
+//! round in one or more.
 
 use crate::crew::Crew;
 use crate::lanes::LaneProgress;
@@ -17,6 +18,8 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Others wait for what transactions write.
 const EVERY_TRANSACTION: Duration = Duration::from_millis(50);
 const EVERY_RECORDS: usize = 256;
+/// One that is too large for a slow link fails after a quarter of this; then a smaller one is tried.
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<(), KafkaFault>;
 
@@ -53,6 +56,8 @@ pub struct Checkpoints {
     outcome: Outcome,
     /// The last commit failed: its records are not committed, although they are safe.
     has_failed: bool,
+    /// When a commit succeeded last, or the first record came after all was written.
+    alive_at: Instant,
     /// No later commit can succeed.
     dead: Option<String>,
 }
@@ -69,12 +74,16 @@ impl Checkpoints {
             commit: None,
             outcome: Ok(()),
             has_failed: false,
+            alive_at: Instant::now(),
             dead: None,
         }
     }
 
     /// A record was given to the sinks.
     pub fn count(&mut self) {
+        if !self.has_unwritten_records() {
+            self.alive_at = Instant::now();
+        }
         self.records += 1;
     }
 
@@ -205,9 +214,17 @@ impl Checkpoints {
         };
         self.commit = None;
         self.outcome = outcome;
-        if let Err(fault) = &self.outcome {
-            self.has_failed = true;
-            tracing::warn!(%fault, "progress is not committed; trying again with the next records");
+        match (&self.outcome, &mut self.commits) {
+            (Err(fault), _) => {
+                self.has_failed = true;
+                tracing::warn!(%fault, "progress is not committed; trying again with the next records");
+            }
+            // Of the same round: all of it is safe with the sinks.
+            (Ok(()), Commits::Transactions(transactions)) if self.dead.is_none() => {
+                self.alive_at = Instant::now();
+                self.commit = transactions.write().map(Commit::Transaction);
+            }
+            (Ok(()), _) => self.alive_at = Instant::now(),
         }
     }
 
@@ -225,10 +242,24 @@ impl Checkpoints {
         }
     }
 
-    /// Waits for the commit that is under way, if there is one.
+    /// Waits for the commit that is under way, if there is one, and for those that follow in its round.
     pub async fn committed_all(&mut self) {
-        if self.commit.is_some() {
+        while self.commit.is_some() {
             self.committed().await;
+        }
+    }
+
+    /// True if transactions are still to be made and there is reason to wait for them: one has succeeded not long ago.
+    pub fn is_writing_on(&self) -> bool {
+        self.has_unwritten_records() && self.alive_at.elapsed() < TRANSACTION_PATIENCE
+    }
+
+    fn has_unwritten_records(&self) -> bool {
+        match &self.commits {
+            Commits::Transactions(transactions) => {
+                !transactions.is_empty() || self.commit.is_some()
+            }
+            Commits::Nothing | Commits::Offsets(_) => false,
         }
     }
 

@@ -331,7 +331,9 @@ impl Flow {
             Stage::Reading => false,
             Stage::Draining => {
                 let waits = self.tracking.as_ref().is_some_and(|all| !all.is_empty());
-                (self.sequencer.is_empty() && !waits) || self.finish.is_count_reached()
+                let is_given = self.sequencer.is_empty() && !waits;
+                // A slow link takes its time for what is left.
+                (is_given || self.finish.is_count_reached()) && !self.checkpoints.is_writing_on()
             }
             Stage::Stopped => true,
         }

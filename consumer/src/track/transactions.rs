@@ -4,6 +4,7 @@ use super::backlog::Backlog;
 use super::batch::{Batch, Part};
 use super::ledger::{Ledger, LedgerFault};
 use pipeline::kafka::{FeedControl, GroupStamp};
+use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// A transaction under way; in the end, what came of it.
@@ -27,7 +28,7 @@ pub struct Transactions {
     backlog: Backlog,
     /// Who we were when the last checkpoint was asked for, and its partitions were ours: if they are lost before the
     /// commit, Kafka refuses it.
-    stamp: Option<GroupStamp>,
+    stamp: Option<Arc<GroupStamp>>,
 }
 
 impl Transactions {
@@ -61,23 +62,29 @@ impl Transactions {
         self.backlog.has_room()
     }
 
+    /// True if nothing waits to be written. What is being written is not known here.
+    pub fn is_empty(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
     /// A checkpoint is asked for: it covers everything so far.
     pub fn cover(&mut self) {
         self.backlog.cover();
-        self.stamp = self.control.group_stamp();
+        self.stamp = self.control.group_stamp().map(Arc::new);
     }
 
-    /// Writes what the checkpoint covers; None if there is nothing, or a transaction is under way.
+    /// Writes what the checkpoint covers, or as much of it as goes into one transaction; None if there is nothing (left), or
+    /// a transaction is under way.
     pub fn write(&mut self) -> Option<Writing> {
         let mut ledger = self.ledger.take()?;
         let Some(mut batch) = self.backlog.take() else {
             self.ledger = Some(ledger);
             return None;
         };
-        let stamp = self.stamp.take();
+        let stamp = self.stamp.clone();
         let control = self.control.clone();
         Some(tokio::task::spawn_blocking(move || {
-            let result = ledger.commit(&mut batch, stamp.as_ref(), &control);
+            let result = ledger.commit(&mut batch, stamp.as_deref(), &control);
             Written {
                 ledger,
                 rest: batch,
