@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::track::batch::Part;
 use crate::track::{LedgerFault, Transactions, Writing};
 use pipeline::kafka::{Bookmark, FeedControl, GroupStamp, KafkaFault, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -22,6 +22,8 @@ const EVERY_RECORDS: usize = 256;
 const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<(), KafkaFault>;
+/// The offsets of the next records to read.
+type Places = Vec<(TopicPartition, i64)>;
 
 /// What a round ends with.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub enum Commits {
 /// A commit under way.
 #[derive(Debug)]
 enum Commit {
-    Offsets(JoinHandle<Outcome>),
+    Offsets(JoinHandle<Result<Places, KafkaFault>>),
     Transaction(Writing),
 }
 
@@ -52,6 +54,8 @@ pub struct Checkpoints {
     /// Who this member was when they were known.
     stamp: Option<GroupStamp>,
     commit: Option<Commit>,
+    /// Where this consumer has brought the group, of the partitions it has committed for.
+    committed: HashMap<TopicPartition, i64>,
     /// Of the last commit that ended, until somebody asks.
     outcome: Outcome,
     /// The last commit failed: its records are not committed, although they are safe.
@@ -72,6 +76,7 @@ impl Checkpoints {
             offsets: Vec::new(),
             stamp: None,
             commit: None,
+            committed: HashMap::new(),
             outcome: Ok(()),
             has_failed: false,
             alive_at: Instant::now(),
@@ -104,6 +109,16 @@ impl Checkpoints {
         if let Commits::Transactions(transactions) = &mut self.commits {
             transactions.open_lane(lane);
         }
+    }
+
+    /// A partition is to be read from `start` on. If this consumer has committed more there, the group's progress is not that
+    /// of these records any more: returns how far it was, once.
+    pub fn set_back(&mut self, tp: &TopicPartition, start: i64) -> Option<i64> {
+        let before = *self.committed.get(tp)?;
+        if before <= start {
+            return None;
+        }
+        self.committed.remove(tp)
     }
 
     /// Partitions are another's now: nothing of them is written any more.
@@ -188,7 +203,9 @@ impl Checkpoints {
                 let (control, offsets) = (control.clone(), std::mem::take(&mut self.offsets));
                 let stamp = self.stamp.take();
                 let commit = tokio::task::spawn_blocking(move || {
-                    control.commit_bookmarks(&offsets, stamp.as_ref())
+                    control.commit_bookmarks(&offsets, stamp.as_ref())?;
+                    let offsets = offsets.into_iter();
+                    Ok(offsets.map(|one| (one.tp, one.next_offset)).collect())
                 });
                 Some(Commit::Offsets(commit))
             }
@@ -208,12 +225,12 @@ impl Checkpoints {
                 Ok(written) => self.take_written(written),
                 Err(cause) => {
                     self.dead = Some(format!("the writer of transactions panicked: {cause}"));
-                    Ok(())
+                    Ok(Vec::new())
                 }
             },
         };
         self.commit = None;
-        self.outcome = outcome;
+        self.outcome = outcome.map(|places| self.committed.extend(places));
         match (&self.outcome, &mut self.commits) {
             (Err(fault), _) => {
                 self.has_failed = true;
@@ -228,16 +245,16 @@ impl Checkpoints {
         }
     }
 
-    fn take_written(&mut self, written: crate::track::Written) -> Outcome {
+    fn take_written(&mut self, written: crate::track::Written) -> Result<Places, KafkaFault> {
         let Commits::Transactions(transactions) = &mut self.commits else {
-            return Ok(()); // only transactions are written
+            return Ok(Vec::new()); // only transactions are written
         };
         match transactions.written(written) {
-            Ok(()) => Ok(()),
+            Ok(places) => Ok(places),
             Err(LedgerFault::NotNow(fault)) => Err(fault),
             Err(LedgerFault::Fatal(why)) => {
                 self.dead = Some(why);
-                Ok(())
+                Ok(Vec::new())
             }
         }
     }

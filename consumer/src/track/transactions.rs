@@ -3,7 +3,7 @@
 use super::backlog::Backlog;
 use super::batch::{Batch, Part};
 use super::ledger::{Ledger, LedgerFault};
-use pipeline::kafka::{FeedControl, GroupStamp};
+use pipeline::kafka::{FeedControl, GroupStamp, TopicPartition};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -14,6 +14,8 @@ pub type Writing = JoinHandle<Written>;
 #[derive(Debug)]
 pub struct Written {
     ledger: Ledger,
+    /// Where the group is if all of it is committed.
+    behind: Vec<(TopicPartition, i64)>,
     /// Not committed.
     rest: Batch,
     result: Result<(), LedgerFault>,
@@ -84,24 +86,28 @@ impl Transactions {
         let stamp = self.stamp.clone();
         let control = self.control.clone();
         Some(tokio::task::spawn_blocking(move || {
+            let offsets = batch.offsets().into_iter();
+            let behind = offsets.map(|one| (one.tp, one.next_offset)).collect();
             let result = ledger.commit(&mut batch, stamp.as_deref(), &control);
             Written {
                 ledger,
+                behind,
                 rest: batch,
                 result,
             }
         }))
     }
 
-    /// A transaction has ended: what is left of it is written with the next one.
-    pub fn written(&mut self, written: Written) -> Result<(), LedgerFault> {
+    /// A transaction has ended: what is left of it is written with the next one. Returns where the group is now.
+    pub fn written(&mut self, written: Written) -> Result<Vec<(TopicPartition, i64)>, LedgerFault> {
         let Written {
             ledger,
+            behind,
             rest,
             result,
         } = written;
         self.ledger = Some(ledger);
         self.backlog.written(rest);
-        result
+        result.map(|()| behind)
     }
 }
