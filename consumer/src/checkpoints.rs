@@ -1,6 +1,7 @@
 //! When the sinks bring their records to safety, and what is committed after that.
 //!
-//! One round at a time: checkpoint asked for -> safe with all sinks -> committed -> the next one.
+//! One round at a time: checkpoint asked for -> safe with all sinks -> committed -> the next one. Transactions write a
+//! round in one or more.
 
 use crate::crew::Crew;
 use crate::lanes::LaneProgress;
@@ -8,7 +9,7 @@ use crate::progress::Progress;
 use crate::track::batch::Part;
 use crate::track::{LedgerFault, Transactions, Writing};
 use pipeline::kafka::{Bookmark, FeedControl, GroupStamp, KafkaFault, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -17,8 +18,12 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Others wait for what transactions write.
 const EVERY_TRANSACTION: Duration = Duration::from_millis(50);
 const EVERY_RECORDS: usize = 256;
+/// One that is too large for a slow link fails after a quarter of this; then a smaller one is tried.
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<(), KafkaFault>;
+/// The offsets of the next records to read.
+type Places = Vec<(TopicPartition, i64)>;
 
 /// What a round ends with.
 #[derive(Debug)]
@@ -34,7 +39,7 @@ pub enum Commits {
 /// A commit under way.
 #[derive(Debug)]
 enum Commit {
-    Offsets(JoinHandle<Outcome>),
+    Offsets(JoinHandle<Result<Places, KafkaFault>>),
     Transaction(Writing),
 }
 
@@ -49,10 +54,14 @@ pub struct Checkpoints {
     /// Who this member was when they were known.
     stamp: Option<GroupStamp>,
     commit: Option<Commit>,
+    /// Where this consumer has brought the group, of the partitions it has committed for.
+    committed: HashMap<TopicPartition, i64>,
     /// Of the last commit that ended, until somebody asks.
     outcome: Outcome,
     /// The last commit failed: its records are not committed, although they are safe.
     has_failed: bool,
+    /// When a commit succeeded last, or the first record came after all was written.
+    alive_at: Instant,
     /// No later commit can succeed.
     dead: Option<String>,
 }
@@ -67,14 +76,19 @@ impl Checkpoints {
             offsets: Vec::new(),
             stamp: None,
             commit: None,
+            committed: HashMap::new(),
             outcome: Ok(()),
             has_failed: false,
+            alive_at: Instant::now(),
             dead: None,
         }
     }
 
     /// A record was given to the sinks.
     pub fn count(&mut self) {
+        if !self.has_unwritten_records() {
+            self.alive_at = Instant::now();
+        }
         self.records += 1;
     }
 
@@ -95,6 +109,16 @@ impl Checkpoints {
         if let Commits::Transactions(transactions) = &mut self.commits {
             transactions.open_lane(lane);
         }
+    }
+
+    /// A partition is to be read from `start` on. If this consumer has committed more there, the group's progress is not that
+    /// of these records any more: returns how far it was, once.
+    pub fn set_back(&mut self, tp: &TopicPartition, start: i64) -> Option<i64> {
+        let before = *self.committed.get(tp)?;
+        if before <= start {
+            return None;
+        }
+        self.committed.remove(tp)
     }
 
     /// Partitions are another's now: nothing of them is written any more.
@@ -179,7 +203,9 @@ impl Checkpoints {
                 let (control, offsets) = (control.clone(), std::mem::take(&mut self.offsets));
                 let stamp = self.stamp.take();
                 let commit = tokio::task::spawn_blocking(move || {
-                    control.commit_bookmarks(&offsets, stamp.as_ref())
+                    control.commit_bookmarks(&offsets, stamp.as_ref())?;
+                    let offsets = offsets.into_iter();
+                    Ok(offsets.map(|one| (one.tp, one.next_offset)).collect())
                 });
                 Some(Commit::Offsets(commit))
             }
@@ -199,36 +225,58 @@ impl Checkpoints {
                 Ok(written) => self.take_written(written),
                 Err(cause) => {
                     self.dead = Some(format!("the writer of transactions panicked: {cause}"));
-                    Ok(())
+                    Ok(Vec::new())
                 }
             },
         };
         self.commit = None;
-        self.outcome = outcome;
-        if let Err(fault) = &self.outcome {
-            self.has_failed = true;
-            tracing::warn!(%fault, "progress is not committed; trying again with the next records");
+        self.outcome = outcome.map(|places| self.committed.extend(places));
+        match (&self.outcome, &mut self.commits) {
+            (Err(fault), _) => {
+                self.has_failed = true;
+                tracing::warn!(%fault, "progress is not committed; trying again with the next records");
+            }
+            // Of the same round: all of it is safe with the sinks.
+            (Ok(()), Commits::Transactions(transactions)) if self.dead.is_none() => {
+                self.alive_at = Instant::now();
+                self.commit = transactions.write().map(Commit::Transaction);
+            }
+            (Ok(()), _) => self.alive_at = Instant::now(),
         }
     }
 
-    fn take_written(&mut self, written: crate::track::Written) -> Outcome {
+    fn take_written(&mut self, written: crate::track::Written) -> Result<Places, KafkaFault> {
         let Commits::Transactions(transactions) = &mut self.commits else {
-            return Ok(()); // only transactions are written
+            return Ok(Vec::new()); // only transactions are written
         };
         match transactions.written(written) {
-            Ok(()) => Ok(()),
+            Ok(places) => Ok(places),
             Err(LedgerFault::NotNow(fault)) => Err(fault),
             Err(LedgerFault::Fatal(why)) => {
                 self.dead = Some(why);
-                Ok(())
+                Ok(Vec::new())
             }
         }
     }
 
-    /// Waits for the commit that is under way, if there is one.
+    /// Waits for the commit that is under way, if there is one, and for those that follow in its round.
     pub async fn committed_all(&mut self) {
-        if self.commit.is_some() {
+        while self.commit.is_some() {
             self.committed().await;
+        }
+    }
+
+    /// True if transactions are still to be made and there is reason to wait for them: one has succeeded not long ago.
+    pub fn is_writing_on(&self) -> bool {
+        self.has_unwritten_records() && self.alive_at.elapsed() < TRANSACTION_PATIENCE
+    }
+
+    fn has_unwritten_records(&self) -> bool {
+        match &self.commits {
+            Commits::Transactions(transactions) => {
+                !transactions.is_empty() || self.commit.is_some()
+            }
+            Commits::Nothing | Commits::Offsets(_) => false,
         }
     }
 

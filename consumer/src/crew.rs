@@ -5,6 +5,7 @@ use crate::progress::Progress;
 use crate::sinks::{
     Checkpoint, EVENTS_PER_SINK, Job, OpenSink, SinkEvent, SinkFailure, SinkThread,
 };
+use pipeline::kafka::TopicPartition;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -52,6 +53,11 @@ impl Crew {
     /// Gives a record to all; waits for the slowest one's queue.
     pub async fn give(&mut self, delivery: &Arc<Delivery>) -> Result<(), CrewError> {
         self.send(|| Job::Record(Arc::clone(delivery))).await
+    }
+
+    /// Tells all that what they had of a partition says nothing of the records that come.
+    pub async fn forget(&mut self, tp: &TopicPartition) -> Result<(), CrewError> {
+        self.send(|| Job::Forget(tp.clone())).await
     }
 
     /// Asks all to bring everything given so far to safety. Ask again only when [`Crew::is_safe`].

@@ -27,7 +27,7 @@ use crate::status::Status;
 use crate::track::{self, TrackError, Tracking};
 use crate::trails::Trails;
 use error::COMMIT_GRACE;
-use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming};
+use pipeline::kafka::{self, Feed, FeedControl, FeedEvent, Incoming};
 use pipeline::wire;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -212,17 +212,7 @@ impl Flow {
 
     async fn apply(&mut self, event: Event) -> Result<(), FlowError> {
         match event {
-            Event::Feed(FeedEvent::Assigned(lane)) => {
-                tracing::info!(partition = %lane.tp, offset = lane.start, "reading");
-                self.checkpoints.open_lane(lane.id);
-                if let Some(tracking) = &mut self.tracking {
-                    tracking.begin(lane.id, &lane.tp, lane.start);
-                }
-                if let Some(monitor) = &mut self.monitor {
-                    monitor.begin(&lane);
-                }
-                self.lanes.insert(lane.id, Lane::new(lane.tp, lane.start));
-            }
+            Event::Feed(FeedEvent::Assigned(lane)) => self.begin(lane).await?,
             Event::Feed(FeedEvent::Record { lane, record }) => self.take(lane, record),
             Event::Feed(FeedEvent::ReachedEnd { lane }) => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
@@ -248,6 +238,29 @@ impl Flow {
                 self.on_time(Instant::now());
             }
         }
+        Ok(())
+    }
+
+    /// A partition is to be read.
+    async fn begin(&mut self, lane: kafka::Lane) -> Result<(), FlowError> {
+        tracing::info!(partition = %lane.tp, offset = lane.start, "reading");
+        if let Some(before) = self.checkpoints.set_back(&lane.tp, lane.start) {
+            tracing::warn!(
+                partition = %lane.tp, offset = lane.start, before,
+                "the group goes on before what this consumer has committed: the topic was made anew, or the group's offsets \
+                 were reset. What is read now is taken for new"
+            );
+            self.done.lanes.remove(&lane.tp);
+            self.crew.forget(&lane.tp).await?;
+        }
+        self.checkpoints.open_lane(lane.id);
+        if let Some(tracking) = &mut self.tracking {
+            tracking.begin(lane.id, &lane.tp, lane.start);
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.begin(&lane);
+        }
+        self.lanes.insert(lane.id, Lane::new(lane.tp, lane.start));
         Ok(())
     }
 
@@ -331,7 +344,9 @@ impl Flow {
             Stage::Reading => false,
             Stage::Draining => {
                 let waits = self.tracking.as_ref().is_some_and(|all| !all.is_empty());
-                (self.sequencer.is_empty() && !waits) || self.finish.is_count_reached()
+                let is_given = self.sequencer.is_empty() && !waits;
+                // A slow link takes its time for what is left.
+                (is_given || self.finish.is_count_reached()) && !self.checkpoints.is_writing_on()
             }
             Stage::Stopped => true,
         }

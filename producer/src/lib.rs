@@ -2,7 +2,8 @@
 //!
 //! - [`config`]: what was asked for, checked. [`source`]: one source from start to end.
 //! - [`input`]: where pictures come from. [`overload`], [`pace`]: which of them go on, and when.
-//! - [`publish`], [`import`]: to Kafka, each frame at once or in transactions. [`epoch`]: ids that never repeat.
+//! - [`publish`], [`import`]: to Kafka, each frame at once or in transactions. [`epoch`]: ids that never repeat. `reach`: a
+//!   client that has lost Kafka.
 //! - [`tail`], [`resume`]: going on where a killed import ended.
 
 pub mod args;
@@ -20,6 +21,7 @@ pub mod overload;
 pub mod pace;
 pub mod progress;
 pub mod publish;
+mod reach;
 pub mod resume;
 pub mod source;
 pub mod tail;

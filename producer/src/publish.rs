@@ -31,6 +31,15 @@ pub enum PublishError {
         /// Why.
         cause: Box<KafkaFault>,
     },
+    /// Kafka's client has lost all nodes, for good.
+    #[error(
+        "Kafka's client has lost all nodes, though Kafka answers (it does that when Kafka stalls for some seconds): frame \
+         {frame} and those after it may not be delivered, and the source stops here. Start it again"
+    )]
+    ClientLost {
+        /// The oldest one without an answer, or the next one.
+        frame: String,
+    },
     /// A transaction failed; nothing after the last one before it is in Kafka.
     #[error(
         "the frames from {from} on are not delivered: {why}. Run it again with --resume to go on"
@@ -70,7 +79,7 @@ pub struct Publisher {
     /// What to send.
     pub frames: EncodedStream,
     /// To Kafka.
-    pub writer: Writer,
+    pub writer: Arc<Writer>,
     /// What was sent.
     pub progress: Arc<Progress>,
     /// The source is to end: bounds the wait for Kafka.
@@ -96,10 +105,12 @@ enum SentKind {
 }
 
 impl Publisher {
-    /// Runs until the source has ended and Kafka has everything, including the record that says how it ended.
+    /// Runs until the source has ended and Kafka has everything, including the record that says how it ended. `lost`
+    /// resolves when the writer cannot reach Kafka any more.
     pub async fn run(
         self,
         taken_over: impl Future<Output = TakenOver>,
+        lost: impl Future<Output = ()>,
     ) -> Result<Ending, PublishError> {
         let stop = self.stop.clone();
         let grace = async {
@@ -112,10 +123,12 @@ impl Publisher {
         };
         let result = tokio::select! {
             biased;
-            newer = taken_over => Err(Box::new(newer).into()),
-            result = sending.send_all() => result,
-            () = grace => Err(PublishError::GraceOver),
+            newer = taken_over => Some(Err(Box::new(newer).into())),
+            result = sending.send_all() => Some(result),
+            () = grace => Some(Err(PublishError::GraceOver)),
+            () = lost => None,
         };
+        let result = result.unwrap_or_else(|| Err(sending.lost()));
         // Dropping the writer waits for its thread.
         let dropped = tokio::task::spawn_blocking(move || drop(sending)).await;
         dropped.map_err(|_| PublishError::StageLost).and(result)
@@ -238,6 +251,14 @@ impl Sending {
             self.publisher.progress.acknowledged(record.bytes, took);
         }
         Ok(())
+    }
+
+    fn lost(&self) -> PublishError {
+        let oldest = self.waiting.front().map(|record| record.sequence);
+        let sequence = oldest.unwrap_or(self.publisher.next);
+        PublishError::ClientLost {
+            frame: self.publisher.messages.id(sequence).to_string(),
+        }
     }
 
     fn not_delivered(&self, sequence: u64, cause: KafkaFault) -> PublishError {

@@ -22,6 +22,7 @@ use crate::overload::Bounds;
 use crate::pace::Pacer;
 use crate::progress::Progress;
 use crate::publish::{PublishError, Publisher};
+use crate::reach;
 use crate::resume::{self, Plan};
 use crate::tail;
 use crate::worker::{Pause, Worker};
@@ -240,15 +241,21 @@ impl Running {
         watch: &Watch,
     ) -> anyhow::Result<Result<Ending, PublishError>> {
         let kafka = self.kafka.clone();
+        let writer = Arc::new(blocking(move || Ok(Writer::new(&kafka)?)).await?);
+        let lost = reach::lost(
+            Arc::clone(&writer),
+            self.kafka.clone(),
+            self.source.topic.to_string(),
+        );
         let publisher = Publisher {
             messages,
             frames,
-            writer: blocking(move || Ok(Writer::new(&kafka)?)).await?,
+            writer,
             progress: Arc::clone(&self.progress),
             stop: self.stop.clone(),
             next: first,
         };
-        Ok(publisher.run(watch.taken_over()).await)
+        Ok(publisher.run(watch.taken_over(), lost).await)
     }
 
     async fn finish(

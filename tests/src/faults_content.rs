@@ -2,8 +2,8 @@
 
 use crate::faults_lab::output_of;
 use crate::harness::{
-    Follower, Seen, assert_complete, broker, consume, frame, ids_of, name, pictures, processor,
-    publish, publish_records, read_committed, run_ok, shared, topic, wait_for,
+    Follower, Lines, Process, Seen, assert_complete, broker, consume, frame, ids_of, name,
+    pictures, processor, publish, publish_records, read_committed, run_ok, shared, topic, wait_for,
 };
 use bytes::Bytes;
 use kafka_node::{delete_topic, grow_topic};
@@ -234,4 +234,50 @@ fn an_input_topic_that_is_deleted_and_made_anew_while_it_is_read_is_refused_or_r
         assert_eq!(ids["a"], (0..50).collect::<Vec<_>>());
         assert_eq!(ids["b"], (0..40).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn an_input_topic_that_is_made_anew_while_a_consumer_reads_it_is_shown_from_its_beginning() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lines");
+    let sink = format!("jsonl:{}", file.display());
+    let args = ["--topic", &input, "--group", &name(), "--sink", &sink];
+    let wait_for_progress = |next: u64| {
+        let path = dir.path().join("lines.framelane-progress.json");
+        let text = format!("\"next\": {next}");
+        wait_for(&format!("progress {next}"), || {
+            let progress = std::fs::read_to_string(&path).unwrap_or_default();
+            progress.contains(&text).then_some(())
+        });
+    };
+    publish(servers, &input, "a", 0..50);
+    let consumer = Process::start("consumer", servers, &args);
+    wait_for_progress(50);
+    publish(servers, &input, "a", 50..60);
+    wait_for_progress(60); // so what was before is committed: that comes first
+    delete_topic(servers, &input).unwrap();
+    consumer.wait_for_log("partition given back");
+    make_again(&input);
+    publish(servers, &input, "b", 0..40);
+    wait_for("the frames of the new topic", || {
+        (std::fs::read_to_string(&file).unwrap().lines().count() == 100).then_some(())
+    });
+    assert!(
+        consumer.log().contains("the topic was made anew"),
+        "{}",
+        consumer.log()
+    );
+    assert!(consumer.stop().success());
+    // The same command goes on in the new topic.
+    publish(servers, &input, "b", 40..70);
+    run_ok(
+        "consumer",
+        servers,
+        &[&args[..], &["--until", "end"]].concat(),
+    );
+    let lines = Lines::read(&file);
+    assert_eq!(lines.of("a", 1).sequences(), (0..60).collect::<Vec<_>>());
+    assert_eq!(lines.of("b", 1).sequences(), (0..70).collect::<Vec<_>>());
 }

@@ -136,6 +136,11 @@ impl Batcher {
         if limits.frames < 2 {
             return Part::NotBatched;
         }
+        let limits = BatchLimits {
+            // What a processor says of itself is not to hold frames up for longer than its call may take.
+            wait: limits.wait.min(self.deadline),
+            ..limits
+        };
         let request = Arc::new(ProcessRequest {
             frame: Some(frame.clone()), // the picture itself is shared, not copied
             attempt: 1,

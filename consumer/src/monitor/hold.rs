@@ -76,6 +76,19 @@ impl Watches {
         alert
     }
 
+    /// Those of which something is known that still matters, at the newest time that any of them tells.
+    pub fn active(&self, rule: Rule) -> impl Iterator<Item = (&String, &Watch)> {
+        let told = |watch: &Watch| {
+            watch
+                .streak
+                .map(|streak| streak.last_ns)
+                .max(watch.alerted_ns)
+        };
+        let newest_ns = self.sources.values().filter_map(told).max().unwrap_or(0);
+        let sources = self.sources.iter();
+        sources.filter(move |(_, watch)| !watch.is_idle(rule, newest_ns))
+    }
+
     /// No later frame of this run of the source.
     pub fn end(&mut self, source: &str) {
         if let Some(watch) = self.sources.get_mut(source) {

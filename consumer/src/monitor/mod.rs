@@ -225,15 +225,19 @@ impl Monitor {
     pub fn notes(&self) -> Result<BTreeMap<TopicPartition, String>, MonitorError> {
         self.lanes
             .values()
-            .map(|(tp, watches)| Ok((tp.clone(), note::write(tp, &self.name, watches)?)))
+            .map(|(tp, watches)| Ok((tp.clone(), self.note(tp, watches)?)))
             .collect()
     }
 
     fn note_of(&self, lane: u64) -> Result<String, MonitorError> {
         match self.lanes.get(&lane) {
-            Some((tp, watches)) => Ok(note::write(tp, &self.name, watches)?),
+            Some((tp, watches)) => self.note(tp, watches),
             None => Ok(String::new()),
         }
+    }
+
+    fn note(&self, tp: &TopicPartition, watches: &Watches) -> Result<String, MonitorError> {
+        Ok(note::write(tp, &self.name, self.rule, watches)?)
     }
 
     /// Says what came of it all.

@@ -11,8 +11,9 @@ const FORMAT: u32 = 1;
 /// Too many sources for one partition.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "what is known of {sources} sources of {tp} takes {bytes} bytes, Kafka keeps {MAX_NOTE_BYTES} with an offset: spread \
-     the sources over more partitions, or shorten --cooldown"
+    "what is known of {sources} sources of {tp} takes {bytes} bytes, Kafka keeps {MAX_NOTE_BYTES} with an offset: start the \
+     same command with a shorter --cooldown (sources that are quiet after an alert count), or with another --for or --when \
+     (it then begins here with nothing known); and give the topic more partitions, so that each has fewer sources"
 )]
 pub struct TooMany {
     tp: TopicPartition,
@@ -49,9 +50,30 @@ pub fn name_of(condition: &str, rule: Rule) -> String {
     format!("{hash:016x}")
 }
 
-/// The text of what is known.
-pub fn write(tp: &TopicPartition, rule: &str, watches: &Watches) -> Result<String, TooMany> {
-    let sources = watches.sources.iter().map(|(source, watch)| {
+/// The text of what is known under the rule, which has this name here.
+pub fn write(
+    tp: &TopicPartition,
+    name: &str,
+    rule: Rule,
+    watches: &Watches,
+) -> Result<String, TooMany> {
+    let all = text(name, watches.sources.iter());
+    if all.len() <= MAX_NOTE_BYTES {
+        return Ok(all);
+    }
+    let active = text(name, watches.active(rule));
+    match active.len() {
+        bytes if bytes > MAX_NOTE_BYTES => Err(TooMany {
+            tp: tp.clone(),
+            sources: watches.active(rule).count(),
+            bytes,
+        }),
+        _ => Ok(active),
+    }
+}
+
+fn text<'a>(name: &str, watches: impl Iterator<Item = (&'a String, &'a Watch)>) -> String {
+    let sources = watches.map(|(source, watch)| {
         let streak = watch.streak;
         Entry(
             source.clone(),
@@ -63,18 +85,10 @@ pub fn write(tp: &TopicPartition, rule: &str, watches: &Watches) -> Result<Strin
     });
     let note = Note {
         format: FORMAT,
-        rule: rule.to_owned(),
+        rule: name.to_owned(),
         sources: sources.collect(),
     };
-    let text = serde_json::to_string(&note).expect("numbers and names");
-    match text.len() {
-        bytes if bytes > MAX_NOTE_BYTES => Err(TooMany {
-            tp: tp.clone(),
-            sources: watches.sources.len(),
-            bytes,
-        }),
-        _ => Ok(text),
-    }
+    serde_json::to_string(&note).expect("numbers and names")
 }
 
 /// What a text says; None if it is none of this condition's.
@@ -103,7 +117,14 @@ pub fn read(text: &str, rule: &str) -> Option<Watches> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
+    const QUIET: Rule = Rule {
+        hold: Duration::ZERO,
+        cooldown: Duration::from_secs(3600),
+    };
+
+    /// Every other one has a streak, two of three have had an alert.
     fn watches(sources: usize) -> Watches {
         let streak = Streak {
             epoch: 3,
@@ -125,7 +146,7 @@ mod tests {
     fn what_is_written_is_read_again_and_by_its_own_condition_only() {
         let tp = TopicPartition::new("t", 0);
         let rule = name_of("true", Rule::default());
-        let text = write(&tp, &rule, &watches(6)).unwrap();
+        let text = write(&tp, &rule, QUIET, &watches(6)).unwrap();
         assert_eq!(read(&text, &rule), Some(watches(6)));
         assert_eq!(read(&text, &name_of("false", Rule::default())), None);
         for foreign in [
@@ -141,8 +162,25 @@ mod tests {
     #[test]
     fn what_kafka_would_refuse_is_an_error_that_names_the_partition() {
         let tp = TopicPartition::new("cams", 7);
-        assert!(write(&tp, "r", &watches(40)).is_ok());
-        let error = write(&tp, "r", &watches(200)).unwrap_err().to_string();
-        assert!(error.contains("200 sources of cams[7]"), "{error}");
+        assert!(write(&tp, "r", QUIET, &watches(40)).is_ok());
+        let error = write(&tp, "r", QUIET, &watches(200)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("167 sources of cams[7]"), "{error}");
+    }
+
+    /// Started again as the error says, it must not end at the same record again.
+    #[test]
+    fn a_shorter_cooldown_makes_room() {
+        let tp = TopicPartition::new("cams", 7);
+        let mut many = watches(200);
+        for (source, watch) in &mut many.sources {
+            watch.alerted_ns = Some(1_763_745_601_000_000_000);
+            watch.streak = watch.streak.filter(|_| source.len() == "cam0".len());
+        }
+        assert!(write(&tp, "r", QUIET, &many).is_err());
+        let rule = Rule::default();
+        let kept = read(&write(&tp, "r", rule, &many).unwrap(), "r").unwrap();
+        let names: Vec<&str> = kept.sources.keys().map(String::as_str).collect();
+        assert_eq!(names, ["cam0", "cam2", "cam4", "cam6", "cam8"]);
     }
 }

@@ -21,6 +21,8 @@ pub enum Job {
     Record(Arc<Delivery>),
     /// Everything before has to survive a crash from now on.
     Checkpoint(Arc<Checkpoint>),
+    /// What it had of this partition was of other records than those that come.
+    Forget(TopicPartition),
 }
 
 /// A point in the order of all records, the same for every sink.
@@ -152,6 +154,10 @@ impl Worker {
                     self.checkpoint(&checkpoint)?;
                     Flow::GoOn
                 }
+                Next::Job(Job::Forget(tp)) => {
+                    self.forget(&tp);
+                    Flow::GoOn
+                }
                 Next::Idle => self.sink.idle()?,
                 Next::Closed => {
                     self.has_finished = true;
@@ -188,6 +194,14 @@ impl Worker {
         let flow = self.sink.take(delivery)?;
         self.is_taking = false;
         Ok(flow)
+    }
+
+    /// With the next checkpoint its file forgets it too.
+    fn forget(&mut self, tp: &TopicPartition) {
+        self.had.lanes.remove(tp);
+        if let Some(kept) = &mut self.kept {
+            kept.progress.lanes.remove(tp);
+        }
     }
 
     /// First the output, then what is known of it: never the other way round.

@@ -8,6 +8,7 @@
 //! The state behind the group's offset is a function of the records before it, so it need not be saved with every
 //! transaction: a snapshot now and then bounds what a restart reads again, which does not grow with the history.
 
+mod backlog;
 pub mod batch;
 mod lane;
 mod ledger;

@@ -1,13 +1,11 @@
 //! Batches on their way: filled while the one before is written, written when the sinks have the same records safe.
 
+use super::backlog::Backlog;
 use super::batch::{Batch, Part};
 use super::ledger::{Ledger, LedgerFault};
-use pipeline::kafka::{FeedControl, GroupStamp};
-use std::collections::BTreeSet;
+use pipeline::kafka::{FeedControl, GroupStamp, TopicPartition};
+use std::sync::Arc;
 use tokio::task::JoinHandle;
-
-/// Records that wait for a transaction; giving waits beyond. Small by reference, 4 of the largest otherwise.
-const MOST_WAITING_BYTES: usize = 32 << 20;
 
 /// A transaction under way; in the end, what came of it.
 pub type Writing = JoinHandle<Written>;
@@ -16,6 +14,8 @@ pub type Writing = JoinHandle<Written>;
 #[derive(Debug)]
 pub struct Written {
     ledger: Ledger,
+    /// Where the group is if all of it is committed.
+    behind: Vec<(TopicPartition, i64)>,
     /// Not committed.
     rest: Batch,
     result: Result<(), LedgerFault>,
@@ -27,15 +27,10 @@ pub struct Transactions {
     control: FeedControl,
     /// None while it writes.
     ledger: Option<Ledger>,
-    /// Assigned, as far as is known: what others have is not ours to write.
-    lanes: BTreeSet<u64>,
-    /// Of records given to the sinks after the last checkpoint was asked for.
-    waiting: Batch,
-    /// Of all records before the last checkpoint.
-    covered: Batch,
-    /// Who we were when that checkpoint was asked for, and these partitions were ours: if they are lost before the
+    backlog: Backlog,
+    /// Who we were when the last checkpoint was asked for, and its partitions were ours: if they are lost before the
     /// commit, Kafka refuses it.
-    stamp: Option<GroupStamp>,
+    stamp: Option<Arc<GroupStamp>>,
 }
 
 impl Transactions {
@@ -44,71 +39,75 @@ impl Transactions {
         Self {
             control,
             ledger: Some(ledger),
-            lanes: BTreeSet::new(),
-            waiting: Batch::default(),
-            covered: Batch::default(),
+            backlog: Backlog::default(),
             stamp: None,
         }
     }
 
     /// A partition is assigned.
     pub fn open_lane(&mut self, lane: u64) {
-        self.lanes.insert(lane);
+        self.backlog.open_lane(lane);
     }
 
     /// Partitions are another's now.
     pub fn drop_lanes(&mut self, lanes: &[u64]) {
-        self.lanes.retain(|lane| !lanes.contains(lane));
-        self.waiting.retain(|lane, _| self.lanes.contains(&lane));
-        self.covered.retain(|lane, _| self.lanes.contains(&lane));
+        self.backlog.drop_lanes(lanes);
     }
 
     /// Adds what a record became.
     pub fn push(&mut self, lane: u64, part: Part) {
-        self.waiting.push(lane, part);
+        self.backlog.push(lane, part);
     }
 
-    /// False if a transaction has to end first.
+    /// False if a transaction has to succeed first.
     pub fn has_room(&self) -> bool {
-        self.waiting.payload_bytes() < MOST_WAITING_BYTES
+        self.backlog.has_room()
+    }
+
+    /// True if nothing waits to be written. What is being written is not known here.
+    pub fn is_empty(&self) -> bool {
+        self.backlog.is_empty()
     }
 
     /// A checkpoint is asked for: it covers everything so far.
     pub fn cover(&mut self) {
-        self.covered.append(std::mem::take(&mut self.waiting));
-        self.stamp = self.control.group_stamp();
+        self.backlog.cover();
+        self.stamp = self.control.group_stamp().map(Arc::new);
     }
 
-    /// Writes what the checkpoint covers; None if there is nothing, or a transaction is under way.
+    /// Writes what the checkpoint covers, or as much of it as goes into one transaction; None if there is nothing (left), or
+    /// a transaction is under way.
     pub fn write(&mut self) -> Option<Writing> {
-        if self.covered.is_empty() {
-            return None;
-        }
         let mut ledger = self.ledger.take()?;
-        let mut batch = std::mem::take(&mut self.covered);
-        let stamp = self.stamp.take();
+        let Some(mut batch) = self.backlog.take() else {
+            self.ledger = Some(ledger);
+            return None;
+        };
+        let stamp = self.stamp.clone();
         let control = self.control.clone();
         Some(tokio::task::spawn_blocking(move || {
-            let result = ledger.commit(&mut batch, stamp.as_ref(), &control);
+            let offsets = batch.offsets().into_iter();
+            let behind = offsets.map(|one| (one.tp, one.next_offset)).collect();
+            let result = ledger.commit(&mut batch, stamp.as_deref(), &control);
             Written {
                 ledger,
+                behind,
                 rest: batch,
                 result,
             }
         }))
     }
 
-    /// A transaction has ended: what is left of it is written with the next one.
-    pub fn written(&mut self, written: Written) -> Result<(), LedgerFault> {
+    /// A transaction has ended: what is left of it is written with the next one. Returns where the group is now.
+    pub fn written(&mut self, written: Written) -> Result<Vec<(TopicPartition, i64)>, LedgerFault> {
         let Written {
             ledger,
-            mut rest,
+            behind,
+            rest,
             result,
         } = written;
         self.ledger = Some(ledger);
-        rest.retain(|lane, _| self.lanes.contains(&lane));
-        rest.append(std::mem::take(&mut self.covered));
-        self.covered = rest;
-        result
+        self.backlog.written(rest);
+        result.map(|()| behind)
     }
 }

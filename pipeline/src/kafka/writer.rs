@@ -242,6 +242,16 @@ impl Writer {
             .map_err(KafkaFault::request("flushing the last records to Kafka"))
     }
 
+    /// False if this client has no connection to any node; one that answers slowly is a connection. Blocks for up to a second
+    /// while it asks for a topic that should exist.
+    pub fn is_connected(&self, topic: &str) -> bool {
+        const ASK: Duration = Duration::from_secs(1);
+        let asked = self.producer.client().fetch_metadata(Some(topic), ASK);
+        // What a client says that found nobody to ask.
+        let nobody = Some(RDKafkaErrorCode::BrokerTransportFailure);
+        !asked.is_err_and(|cause| cause.rdkafka_error_code() == nobody)
+    }
+
     /// True if a connection broke since the writer was made, so that requests may have been sent twice, or if a record could
     /// not be sent in its time.
     pub(super) fn is_disturbed(&self) -> bool {

@@ -1,9 +1,10 @@
 //! All lanes of one broker instance and the one batch that may be on its way to Kafka.
 //!
 //! One batch at a time: a transactional producer has one transaction. While it commits, calls go on and the next batch
-//! grows, so batches are small when there is little to do and large under load, without a setting.
+//! grows, so batches are small when there is little to do and large under load, without a setting. After one that failed
+//! they are smaller for a while (see [`BatchSize`]).
 
-use super::{Completion, Window};
+use super::{BatchSize, Completion, Window};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -140,7 +141,7 @@ pub struct BatchLane {
     pub next_offset: i64,
 }
 
-/// When a batch is written: at the first of these bounds.
+/// When a batch is written: at the first of these bounds. After a failure those of records and bytes are less for a while.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitPolicy {
     /// How long a ready output may wait for company.
@@ -180,8 +181,12 @@ enum Writing {
 #[derive(Debug)]
 pub struct Delivery<O> {
     policy: CommitPolicy,
+    /// Of the next batch.
+    size: BatchSize,
     lanes: BTreeMap<LaneId, LaneState<O>>,
     writing: Writing,
+    /// Records and bytes of the last batch.
+    written: (usize, usize),
     /// When the oldest output that is ready and not being written became so.
     ready_since: Option<Duration>,
     /// The lane that is first in the next batch: none can crowd the others out.
@@ -193,8 +198,10 @@ impl<O: Clone + Weight> Delivery<O> {
     pub fn new(policy: CommitPolicy) -> Self {
         Self {
             policy,
+            size: BatchSize::new(policy.max_records, policy.max_bytes),
             lanes: BTreeMap::new(),
             writing: Writing::Nothing,
+            written: (0, 0),
             ready_since: None,
             turn: 0,
         }
@@ -222,9 +229,18 @@ impl<O: Clone + Weight> Delivery<O> {
                 output,
             } => self.completed(lane, offset, output, &mut actions),
             Event::Tick => {}
-            Event::Committed => self.committed(&mut actions),
-            Event::Aborted => self.aborted(),
-            Event::Unknown => self.unknown(&mut actions),
+            Event::Committed => {
+                self.size.succeeded();
+                self.committed(&mut actions);
+            }
+            Event::Aborted => {
+                self.size.failed(self.written.0, self.written.1);
+                self.aborted();
+            }
+            Event::Unknown => {
+                self.size.failed(self.written.0, self.written.1);
+                self.unknown(&mut actions);
+            }
             Event::Recovered { committed } => self.recovered(&committed, &mut actions),
             Event::Revoking { lanes } => self.set_stage(&lanes, Stage::Draining),
             Event::DrainExpired { lanes } => self.set_stage(&lanes, Stage::Closing),
@@ -410,10 +426,7 @@ impl<O: Clone + Weight> Delivery<O> {
             return;
         };
         let since = *self.ready_since.get_or_insert(now);
-        let due = leaving
-            || records >= self.policy.max_records
-            || bytes >= self.policy.max_bytes
-            || now >= since + self.policy.linger;
+        let due = leaving || self.size.is_full(records, bytes) || now >= since + self.policy.linger;
         if due {
             let batch = self.take_batch();
             self.ready_since = None;
@@ -430,7 +443,7 @@ impl<O: Clone + Weight> Delivery<O> {
                 total.0 += 1;
                 total.1 += output.bytes();
                 total.2 |= state.stage != Stage::Live;
-                if total.0 >= self.policy.max_records || total.1 >= self.policy.max_bytes {
+                if self.size.is_full(total.0, total.1) {
                     return Some(total); // enough to know
                 }
             }
@@ -460,8 +473,7 @@ impl<O: Clone + Weight> Delivery<O> {
             let mut ends = None;
             for (offset, output) in state.window.ready() {
                 lane_bytes += output.bytes();
-                if batch.outputs.len() >= self.policy.max_records
-                    || bytes >= self.policy.max_bytes
+                if self.size.is_full(batch.outputs.len(), bytes)
                     || (ends.is_some() && lane_bytes > self.policy.max_lane_bytes)
                 {
                     break;
@@ -480,6 +492,7 @@ impl<O: Clone + Weight> Delivery<O> {
                 self.turn = lane + 1;
             }
         }
+        self.written = (batch.outputs.len(), bytes);
         batch
     }
 }

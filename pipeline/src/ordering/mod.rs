@@ -14,11 +14,13 @@
 
 mod assignee;
 mod delivery;
+mod size;
 mod transaction;
 mod window;
 
 pub use assignee::Assignee;
 pub use delivery::{Action, Batch, BatchLane, CommitPolicy, Delivery, Event, LaneId, Weight};
+pub use size::BatchSize;
 pub use transaction::{
     Answer, CALL_TIMEOUT, Call, DECISION_TIMEOUT, Next, Offsets, Outcome, Recovery, Transactions,
 };

@@ -54,6 +54,70 @@ fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
     assert_eq!(actions, expected);
 }
 
+/// Takes in so many records of 10 bytes, all done at once, while a batch is on its way.
+fn fill(delivery: &mut Delivery<Output>, offsets: std::ops::Range<i64>, now: Duration) {
+    let (lane, bytes) = (1, 10);
+    for offset in offsets {
+        let arrived = Event::Arrived {
+            lane,
+            offset,
+            bytes,
+        };
+        delivery.handle(arrived, now);
+        let output = Output {
+            partition: 0,
+            offset,
+            lane,
+            attempt: 1,
+        };
+        let completed = Event::Completed {
+            lane,
+            offset,
+            output,
+        };
+        delivery.handle(completed, now);
+    }
+}
+
+/// The offsets of the batch that follows from an event.
+fn batch_after(delivery: &mut Delivery<Output>, event: Event<Output>, now: Duration) -> Vec<i64> {
+    let actions = delivery.handle(event, now);
+    let batch = actions.into_iter().find_map(|action| match action {
+        Action::Write(batch) => Some(batch),
+        _ => None,
+    });
+    let outputs = batch.into_iter().flat_map(|batch| batch.outputs);
+    outputs.map(|output| output.offset).collect()
+}
+
+/// On a slow link a batch may not fit into the time of a transaction. As it was, it never would.
+#[test]
+fn a_batch_that_fails_is_written_in_smaller_ones_which_grow_again() {
+    let now = Duration::from_secs(1);
+    let mut delivery = Delivery::new(CommitPolicy {
+        linger: Duration::ZERO,
+        max_records: 64,
+        max_bytes: 640,
+        max_lane_bytes: 640,
+    });
+    delivery.handle(Event::Assigned { lane: 1, start: 0 }, now);
+    fill(&mut delivery, 0..9, now); // the first one is on its way
+    let mut after = |event| batch_after(&mut delivery, event, now);
+    assert_eq!(after(Event::Committed), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(after(Event::Aborted), [1, 2, 3, 4]);
+    assert_eq!(after(Event::Aborted), [1, 2]);
+    assert!(after(Event::Unknown).is_empty(), "the group is asked first");
+    let committed = vec![(1, Some(1))];
+    assert_eq!(after(Event::Recovered { committed }), [1]);
+    assert_eq!(after(Event::Aborted), [1], "nothing is smaller");
+    assert_eq!(after(Event::Committed), [2, 3]);
+    assert_eq!(after(Event::Committed), [4, 5, 6, 7]);
+    assert_eq!(after(Event::Committed), [8]);
+    fill(&mut delivery, 9..17, now);
+    let mut after = |event| batch_after(&mut delivery, event, now);
+    assert_eq!(after(Event::Committed), [9, 10, 11, 12, 13, 14, 15, 16]);
+}
+
 /// The client can be between two member ids when it gets partitions. Kafka takes transactional offsets that name no member
 /// without asking whose they are.
 #[test]

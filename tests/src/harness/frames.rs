@@ -95,7 +95,15 @@ pub fn publish_raw(servers: &str, topic: &str, key: &str, payload: &'static [u8]
 }
 
 pub fn frame(topic: &str, source: &str, sequence: u64) -> Outgoing {
-    let (width, height) = (64, 32);
+    frame_of(topic, source, sequence, (64, 32))
+}
+
+/// A frame of 100 KB.
+pub fn large_frame(topic: &str, source: &str, sequence: u64) -> Outgoing {
+    frame_of(topic, source, sequence, (400, 256))
+}
+
+fn frame_of(topic: &str, source: &str, sequence: u64, (width, height): (u32, u32)) -> Outgoing {
     let captured = wire::now_unix_ns();
     let mut frame = v1::Frame {
         id: Some(v1::FrameId::new(source, 1, sequence)),

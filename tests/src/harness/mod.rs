@@ -10,8 +10,8 @@ mod wait;
 
 pub use foreign::{add_partitions, create_foreign_topic, create_small_topic};
 pub use frames::{
-    Follower, Seen, assert_complete, clip, frame, ids_of, offsets_used, publish, publish_raw,
-    publish_records, publish_while, read_committed,
+    Follower, Seen, assert_complete, clip, frame, ids_of, large_frame, offsets_used, publish,
+    publish_raw, publish_records, publish_while, read_committed,
 };
 pub use kafka::{name, shared, topic};
 pub use lines::{Lines, consume, pictures};

@@ -132,6 +132,16 @@ async fn frames_of_several_lanes_share_a_call_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn a_frame_does_not_wait_for_company_longer_than_for_an_answer() {
+    let mut lab = lab();
+    let deadline = Duration::from_millis(50);
+    lab.batcher = Arc::new(Batcher::new(Arc::clone(&lab.balancer), deadline));
+    // The replica wants to wait for minutes. Whether the call then makes it in time is not the question here.
+    let parts = words([lab.begin(1, frame("a", 0, 2))]).await;
+    assert!(["a/1/0", "TimedOut"].contains(&&*parts[0]), "{parts:?}");
+}
+
+#[tokio::test]
 async fn a_frame_that_leaves_before_the_call_is_not_in_it_and_the_others_are_answered() {
     let lab = lab();
     let leaves = lab.begin(1, frame("a", 99, 2)); // would never be answered
