@@ -19,6 +19,7 @@ pub mod instance;
 pub mod model;
 pub mod objects;
 mod reporter;
+pub mod rest;
 mod schema;
 pub mod secrets;
 mod store;

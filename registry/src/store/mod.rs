@@ -187,6 +187,11 @@ impl Registry {
         Ok(Reporter::start(&self.inner.kafka, &self.inner.status_topic(), who)?)
     }
 
+    /// In whose name [`Registry::write`] writes.
+    pub fn author(&self) -> &str {
+        &self.inner.author
+    }
+
     /// The topic of what is declared.
     pub fn topic(&self) -> &Name {
         &self.inner.topic

@@ -68,7 +68,12 @@ impl Writer {
     pub fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = requests.blocking_recv() {
             let answer = self.write(&request);
-            if answer.is_err() {
+            let is_answered = match &answer {
+                Ok(_) => true,
+                Err(RegistryError::Stale(_) | RegistryError::Refused(_) | RegistryError::Twice(_)) => true,
+                Err(_) => false,
+            };
+            if !is_answered {
                 self.session = None; // what comes next begins with new clients
             }
             // Nobody waits for a write that was given up; it is made all the same.
@@ -84,21 +89,20 @@ impl Writer {
         let mut doubt: Option<KafkaFault> = None;
         let mut ours = BTreeMap::new();
         loop {
-            match (self.catch_up(id, &mut ours), &doubt) {
+            match (self.catch_up(id, &mut ours), doubt.take()) {
                 (Ok(()), _) if !ours.is_empty() => return Ok(self.answer(&request.changes, &ours)),
                 (Ok(()), None) => {}
-                // It was not made, for its writer was fenced before the last look.
-                (Ok(()), Some(_)) if start.elapsed() < PATIENCE => doubt = None,
+                // It was not made: its writer was fenced before this look.
+                (Ok(()), Some(_)) if start.elapsed() < PATIENCE => {}
                 (Ok(()), Some(_)) => return Err(RegistryError::Contended(PATIENCE)),
                 (Err(cause), None) => return Err(cause),
-                (Err(cause), Some(_)) if start.elapsed() < PATIENCE => {
+                (Err(cause), Some(fault)) if start.elapsed() < PATIENCE => {
                     tracing::warn!(%cause, "it is not known yet whether a write was made; asking again");
+                    doubt = Some(fault);
                     self.step_back(&mut step_back);
                     continue;
                 }
-                (Err(_), Some(_)) => {
-                    return Err(RegistryError::Unknown(doubt.take().expect("it is there")));
-                }
+                (Err(_), Some(fault)) => return Err(RegistryError::Unknown(fault)),
             }
             let plan = match plan(&self.log.objects, &request.changes) {
                 Ok(plan) => plan,

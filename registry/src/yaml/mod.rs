@@ -99,11 +99,16 @@ pub fn write<'a>(
     Ok(text)
 }
 
+/// A document; also one that was shown, with what is known of it beside what was declared.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written<S> {
     #[serde(rename = "kind")]
     _kind: Kind,
+    #[serde(rename = "written-by")]
+    _written_by: Option<String>,
+    #[serde(rename = "written-at")]
+    _written_at: Option<String>,
     name: Name,
     #[serde(default)]
     labels: Labels,
@@ -147,7 +152,7 @@ fn typed<S: DeserializeOwned + Into<Spec>>(node: &Node) -> Result<Document, (Pla
 }
 
 /// The place of an error: of the value that the path leads to; of the key, if it is about a key there. What the model says
-/// of several values begins with the name of one of them: `schedule: ...`.
+/// of several values begins with the name of one of them: `schedule: ...`, `options.fps: ...`.
 fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Place, String) {
     use serde_path_to_error::Segment;
     let mut node = root;
@@ -174,18 +179,32 @@ fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Pla
         };
         node = inner;
     }
-    let named = message
+    let unknown = message
         .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split_once('`'))
-        .or_else(|| message.split_once(':'));
-    if let Some((name, _)) = named {
-        match (node.entry(name), last_key) {
-            (Some((key, _)), _) => place = key,
-            (None, Some((last, key))) if last == name => place = key,
-            _ => {}
-        }
+        .and_then(|rest| rest.split_once('`'));
+    if let Some((name, _)) = unknown.or_else(|| message.split_once(':')) {
+        place = within(node, last_key, name).unwrap_or(place);
     }
     (place, message.to_owned())
+}
+
+/// The key that such a name leads to: `options.fps`, from this node or from the key that led to it.
+fn within(node: &Node, last_key: Option<(&str, Place)>, name: &str) -> Option<Place> {
+    let mut parts = name.split('.').peekable();
+    let mut found = None;
+    if let Some((last, place)) = last_key
+        && parts.peek() == Some(&last)
+    {
+        found = Some(place);
+        parts.next();
+    }
+    let mut node = node;
+    for part in parts {
+        let (place, inner) = node.entry(part)?;
+        found = Some(place);
+        node = inner;
+    }
+    found
 }
 
 impl Place {

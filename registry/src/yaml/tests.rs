@@ -121,8 +121,11 @@ fn values_that_do_not_go_together_are_refused_at_one_of_them() {
     refused(&source("  camera: 0\n  open: schedule\n  schedule: [Mon]\n"), 7, 3, "span of a week");
     refused(&source("  camera: 0\n  open: schedule\n  time-zone: Mars/A\n  schedule: [daily 00:00-01:00]\n"), 7, 3, "Mars");
     refused(&source("  camera: 0\n  options:\n    fps: {a: 1}\n"), 7, 5, "list of these");
-    refused(&source("  camera: 0\n  options: {topic: x}\n"), 6, 3, "beside options");
+    refused(&source("  camera: 0\n  options: {fps: 5, topic: x}\n"), 6, 21, "another way");
+    refused(&source("  camera: 0\n  options:\n    fsp: 30\n"), 7, 5, "no such option");
+    refused("kind: Consumer\nname: a\nspec:\n  options:\n    track: true\n    sink: x\n", 6, 5, "no such option");
     let stage = |more: &str| format!("kind: Pipeline\nname: p\nspec:\n  stages:\n  - name: a\n{more}");
+    refused(&stage("    from: [x]\n    processor: y\n    options: {group: g}\n"), 8, 15, "another way");
     refused(&stage("    from: [x]\n"), 5, 5, "processor");
     refused(&stage("    from: []\n    processor: y\n"), 6, 5, "at least one");
     refused(&stage("    join: [x, y]\n"), 5, 5, "topic");
