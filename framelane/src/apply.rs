@@ -17,16 +17,22 @@ pub async fn run(access: Access, args: ApplyArgs) -> anyhow::Result<()> {
     let places = places(&documents)?;
     let registry = session::open(access).await?;
     let view = registry.view();
-    let changes: Vec<Change> = documents.into_iter().map(|(_, one)| change(one, &view)).collect();
+    let changes: Vec<Change> = documents
+        .into_iter()
+        .map(|(_, one)| change(one, &view))
+        .collect();
     let in_files = |problems: Vec<Problem>| wrong(lines(&problems, &places));
     if args.dry_run {
         let preview = registry::preview(view.objects(), &changes).map_err(in_files)?;
         return show(&args, &preview, Some((&view, &changes)));
     }
-    let written = registry.write(&changes).await.map_err(|error| match error {
-        RegistryError::Refused(problems) => in_files(problems),
-        other => plain(other),
-    })?;
+    let written = registry
+        .write(&changes)
+        .await
+        .map_err(|error| match error {
+            RegistryError::Refused(problems) => in_files(problems),
+            other => plain(other),
+        })?;
     show(&args, &written, None)
 }
 
@@ -42,7 +48,9 @@ fn places(documents: &[(String, Document)]) -> anyhow::Result<HashMap<Key, Strin
     for (file, document) in documents {
         let (key, place) = (document.object.key(), format!("{file}:{}", document.line));
         if let Some(first) = places.insert(key.clone(), place.clone()) {
-            return Err(wrong(format!("{place}: {key} is declared twice, first in {first}")));
+            return Err(wrong(format!(
+                "{place}: {key} is declared twice, first in {first}"
+            )));
         }
     }
     Ok(places)
@@ -57,7 +65,11 @@ fn lines(problems: &[Problem], places: &HashMap<Key, String>) -> String {
     format!("nothing was written:\n{}", lines.join("\n"))
 }
 
-fn show(args: &ApplyArgs, written: &[Written], dry: Option<(&View, &[Change])>) -> anyhow::Result<()> {
+fn show(
+    args: &ApplyArgs,
+    written: &[Written],
+    dry: Option<(&View, &[Change])>,
+) -> anyhow::Result<()> {
     let differences = |key: &Key| match dry {
         Some((view, changes)) => differences(view, changes, key),
         None => Vec::new(),
@@ -72,7 +84,10 @@ fn show(args: &ApplyArgs, written: &[Written], dry: Option<(&View, &[Change])>) 
                 })
             })
             .collect();
-        return print(&format!("{}\n", json!({"items": items, "dry-run": args.dry_run})));
+        return print(&format!(
+            "{}\n",
+            json!({"items": items, "dry-run": args.dry_run})
+        ));
     }
     let mut text = String::new();
     for one in written {

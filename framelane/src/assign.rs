@@ -14,7 +14,17 @@ pub async fn run(access: Access, args: AssignArgs) -> anyhow::Result<()> {
         object.labels = present.labels;
     }
     let seen = view.objects().version(&object.key());
-    let written = registry.write(&[Change::put(object, seen)]).await.map_err(plain)?;
-    let lines = written.iter().map(|one| format!("{} {} (version {})\n", one.key, one.outcome.word(), one.version));
+    let written = registry
+        .write(&[Change::put(object, seen)])
+        .await
+        .map_err(plain)?;
+    let lines = written.iter().map(|one| {
+        format!(
+            "{} {} (version {})\n",
+            one.key,
+            one.outcome.word(),
+            one.version
+        )
+    });
     print(&lines.collect::<String>())
 }

@@ -39,7 +39,10 @@ fn assignments(view: &View, keys: &[Key]) -> Vec<Change> {
 fn keys(args: &DeleteArgs) -> anyhow::Result<Vec<Key>> {
     if !args.files.is_empty() {
         let documents = session::documents(&args.files)?;
-        return Ok(documents.into_iter().map(|(_, one)| one.object.key()).collect());
+        return Ok(documents
+            .into_iter()
+            .map(|(_, one)| one.object.key())
+            .collect());
     }
     let (first, more) = match args.names.split_first() {
         Some((first, more)) => (Some(first.as_str()), more),
@@ -48,7 +51,11 @@ fn keys(args: &DeleteArgs) -> anyhow::Result<Vec<Key>> {
     let (what, name) = asked(args.what.as_deref(), first)?;
     let kind = match what {
         Some(What::Objects(kind)) => kind,
-        _ => return Err(wrong("instances are not deleted: stop the process, or wait until it is forgotten")),
+        _ => {
+            return Err(wrong(
+                "instances are not deleted: stop the process, or wait until it is forgotten",
+            ));
+        }
     };
     let name = name.ok_or_else(|| wrong(format!("say which: framelane delete {kind} NAME")))?;
     let names = std::iter::once(name.as_str()).chain(more.iter().map(String::as_str));
@@ -61,6 +68,8 @@ fn show(written: &[Written], report: Report) -> anyhow::Result<()> {
     if report == Report::Json {
         return print(&format!("{}\n", json!({"items": written})));
     }
-    let lines = written.iter().map(|one| format!("{} {}\n", one.key, one.outcome.word()));
+    let lines = written
+        .iter()
+        .map(|one| format!("{} {}\n", one.key, one.outcome.word()));
     print(&lines.collect::<String>())
 }

@@ -17,9 +17,9 @@ pub async fn run(access: Access, args: DescribeArgs) -> anyhow::Result<()> {
     match what {
         Some(What::Objects(kind)) => {
             let key = Key::new(kind, name.parse::<Name>().map_err(wrong)?);
-            let object = view
-                .get(&key)
-                .with_context(|| format!("there is no {key}: `framelane get {kind}s` shows what there is"))?;
+            let object = view.get(&key).with_context(|| {
+                format!("there is no {key}: `framelane get {kind}s` shows what there is")
+            })?;
             print(&object_text(&view, &key, object)?)
         }
         _ => {
@@ -28,9 +28,13 @@ pub async fn run(access: Access, args: DescribeArgs) -> anyhow::Result<()> {
                 .filter(|seen| seen.instance.id.starts_with(&name))
                 .collect();
             if chosen.is_empty() {
-                anyhow::bail!("there is no instance {name}: `framelane get instances` shows what there is");
+                anyhow::bail!(
+                    "there is no instance {name}: `framelane get instances` shows what there is"
+                );
             }
-            chosen.into_iter().try_for_each(|seen| print(&instance_text(seen)))
+            chosen
+                .into_iter()
+                .try_for_each(|seen| print(&instance_text(seen)))
         }
     }
 }
@@ -92,12 +96,25 @@ fn source(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
     }
     writeln!(text)?;
     if let Some((seen, running)) = health.running {
-        let size = running.size.map_or_else(|| "size not known".to_owned(), |(w, h)| format!("{w}x{h}"));
-        writeln!(text, "run by {}: {size}, {:.1} fps, {} frames", seen.instance.title(), running.fps, running.frames)?;
+        let size = running
+            .size
+            .map_or_else(|| "size not known".to_owned(), |(w, h)| format!("{w}x{h}"));
+        writeln!(
+            text,
+            "run by {}: {size}, {:.1} fps, {} frames",
+            seen.instance.title(),
+            running.fps,
+            running.frames
+        )?;
         if let Some(last) = running.last {
             let ms = last.captured_unix_ns / 1_000_000;
-            let time = jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |time| time.to_string());
-            writeln!(text, "last frame: epoch {}, sequence {}, captured at {time}", last.epoch, last.sequence)?;
+            let time = jiff::Timestamp::from_millisecond(ms)
+                .map_or_else(|_| "?".to_owned(), |time| time.to_string());
+            writeln!(
+                text,
+                "last frame: epoch {}, sequence {}, captured at {time}",
+                last.epoch, last.sequence
+            )?;
         }
     }
     readers(view, name, text)
@@ -105,10 +122,17 @@ fn source(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
 
 /// Who wants a source or a stage's output, declared and in fact.
 fn readers(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
-    for flow in view.flows().iter().filter(|flow| flow.inputs.contains(name)) {
+    for flow in view
+        .flows()
+        .iter()
+        .filter(|flow| flow.inputs.contains(name))
+    {
         writeln!(text, "read by stage {} -> {}", flow.place(), flow.output)?;
     }
-    for assignment in view.assignments().filter(|one| one.spec.sources.contains(name)) {
+    for assignment in view
+        .assignments()
+        .filter(|one| one.spec.sources.contains(name))
+    {
         let state = state::liveness(state::of_consumer(view, &assignment.name));
         writeln!(text, "assigned to consumer {} ({state})", assignment.name)?;
     }
@@ -118,7 +142,13 @@ fn readers(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
 fn pipeline(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
     for flow in view.flows().iter().filter(|flow| flow.pipeline == *name) {
         let topics: Vec<&str> = flow.topics.iter().map(Name::as_str).collect();
-        writeln!(text, "stage {}: {} -> {}", flow.stage.name, topics.join(" + "), flow.output)?;
+        writeln!(
+            text,
+            "stage {}: {} -> {}",
+            flow.stage.name,
+            topics.join(" + "),
+            flow.output
+        )?;
         let place = flow.place();
         let lanes = state::lanes_of_stage(view, &place);
         for (instance, lane) in lanes.filter(|(_, lane)| topics.contains(&lane.topic.as_str())) {
@@ -141,7 +171,11 @@ fn pipeline(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
 }
 
 fn consumer(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
-    for source in view.assignment(name).iter().flat_map(|one| &one.spec.sources) {
+    for source in view
+        .assignment(name)
+        .iter()
+        .flat_map(|one| &one.spec.sources)
+    {
         let topic = view.topic_of(source).map_or("?", Name::as_str);
         writeln!(text, "reads {source} (topic {topic})")?;
     }
@@ -162,9 +196,19 @@ fn processor(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
     };
     for seen in view.live() {
         let called = seen.instance.processors.iter();
-        for one in called.filter(|one| processor.spec.addresses.iter().any(|a| a.as_str() == one.address)) {
+        for one in called.filter(|one| {
+            processor
+                .spec
+                .addresses
+                .iter()
+                .any(|a| a.as_str() == one.address)
+        }) {
             let (title, address) = (seen.instance.title(), &one.address);
-            writeln!(text, "{address} is {} for {title}, {} in flight", one.state, one.in_flight)?;
+            writeln!(
+                text,
+                "{address} is {} for {title}, {} in flight",
+                one.state, one.in_flight
+            )?;
         }
     }
     Ok(())
@@ -173,5 +217,9 @@ fn processor(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
 fn instance_text(seen: &Seen) -> String {
     let how = if seen.is_live() { "live" } else { "lost" };
     let json = serde_json::to_string_pretty(&seen.instance).unwrap_or_default();
-    format!("{how}: {}, heard of {} ago\n{json}\n", seen.instance.title(), ago(seen.last_seen))
+    format!(
+        "{how}: {}, heard of {} ago\n{json}\n",
+        seen.instance.title(),
+        ago(seen.last_seen)
+    )
 }

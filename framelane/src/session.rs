@@ -20,7 +20,9 @@ pub async fn open(access: Access) -> anyhow::Result<Registry> {
 pub fn plain(error: RegistryError) -> anyhow::Error {
     match error {
         RegistryError::Kafka(fault) => fault.into(),
-        RegistryError::Refused(_) | RegistryError::Twice(_) => ConfigError(error.to_string()).into(),
+        RegistryError::Refused(_) | RegistryError::Twice(_) => {
+            ConfigError(error.to_string()).into()
+        }
         other => other.into(),
     }
 }
@@ -34,7 +36,8 @@ pub fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<(String, Docu
     let mut all = Vec::new();
     for file in files {
         let (name, text) = read(file.as_ref())?;
-        let documents = yaml::parse_documents(&text, &name).map_err(|cause| wrong(cause.to_string()))?;
+        let documents =
+            yaml::parse_documents(&text, &name).map_err(|cause| wrong(cause.to_string()))?;
         all.extend(documents.into_iter().map(|one| (name.clone(), one)));
     }
     Ok(all)
@@ -44,7 +47,10 @@ fn read(file: &Path) -> anyhow::Result<(String, String)> {
     if file == Path::new("-") {
         let mut text = String::new();
         let limit = yaml::MAX_TEXT_BYTES as u64 + 1;
-        let read = std::io::stdin().lock().take(limit).read_to_string(&mut text);
+        let read = std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_string(&mut text);
         read.context("reading standard input")?;
         return Ok(("standard input".to_owned(), text));
     }

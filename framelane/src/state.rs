@@ -30,12 +30,17 @@ pub fn of_source<'a>(view: &'a View, source: &Versioned<Source>) -> SourceHealth
     if let Some(running) = view.instances().find_map(runs) {
         return SourceHealth {
             state: "lost".to_owned(),
-            text: format!("{} was last heard of at {}", running.0.instance.title(), running.0.last_seen),
+            text: format!(
+                "{} was last heard of at {}",
+                running.0.instance.title(),
+                running.0.last_seen
+            ),
             running: Some(running),
         };
     }
     let host = source.spec.host.as_str();
-    let is_host = |seen: &&Seen| seen.instance.service == Service::Producer && seen.instance.host == host;
+    let is_host =
+        |seen: &&Seen| seen.instance.service == Service::Producer && seen.instance.host == host;
     let text = match view.live().any(|seen| is_host(&seen)) {
         true => format!("the producer on {host} has not taken it up yet"),
         false => format!("nothing runs on {host}: producer --managed --host {host}"),
@@ -58,8 +63,9 @@ pub fn opening(source: &Source) -> &'static str {
 
 /// The instances that a consumer of this name runs as.
 pub fn of_consumer<'a>(view: &'a View, name: &'a str) -> impl Iterator<Item = &'a Seen> {
-    view.instances()
-        .filter(move |seen| seen.instance.service == Service::Consumer && seen.instance.name == name)
+    view.instances().filter(move |seen| {
+        seen.instance.service == Service::Consumer && seen.instance.name == name
+    })
 }
 
 /// `live`, `lost` or `not running`.

@@ -15,7 +15,13 @@ impl Table {
 
     /// Adds a row; an empty cell is shown as a dash.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let dash = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
+        let dash = |cell: String| {
+            if cell.is_empty() {
+                "-".to_owned()
+            } else {
+                cell
+            }
+        };
         self.rows.push(cells.map(dash).to_vec());
     }
 
@@ -27,8 +33,15 @@ impl Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+        };
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| width(column).unwrap_or(0))
+            .collect();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
@@ -49,6 +62,9 @@ mod tests {
         let mut table = Table::new(["NAME", "FPS"]);
         table.row(["a-long-name".to_owned(), String::new()]);
         table.row(["b".to_owned(), "30".to_owned()]);
-        assert_eq!(table.to_string(), "NAME         FPS\na-long-name  -\nb            30\n");
+        assert_eq!(
+            table.to_string(),
+            "NAME         FPS\na-long-name  -\nb            30\n"
+        );
     }
 }

@@ -42,7 +42,11 @@ impl Screen {
     fn show(&self, text: &str) -> anyhow::Result<()> {
         let (rows, columns) = self.term.size();
         let cut = |line: &str| line.chars().take(columns.into()).collect::<String>();
-        let lines: Vec<String> = text.lines().take(usize::from(rows).saturating_sub(1)).map(cut).collect();
+        let lines: Vec<String> = text
+            .lines()
+            .take(usize::from(rows).saturating_sub(1))
+            .map(cut)
+            .collect();
         // Each line is cleared behind its text, then all below: nothing flickers.
         let picture = format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"));
         self.term.write_str(&picture)?;
@@ -69,19 +73,34 @@ fn picture(view: &View) -> String {
         text.push_str(&format!("  KAFKA HAS NOT ANSWERED FOR {}", ago(since)));
     }
     text.push_str("\n\n");
-    let parts = [sources(view), lanes(view), processors(view), instances(view)];
-    let shown: Vec<String> = parts.iter().filter(|part| !part.is_empty()).map(Table::to_string).collect();
+    let parts = [
+        sources(view),
+        lanes(view),
+        processors(view),
+        instances(view),
+    ];
+    let shown: Vec<String> = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(Table::to_string)
+        .collect();
     text.push_str(&shown.join("\n"));
     text
 }
 
 fn sources(view: &View) -> Table {
-    let mut table = Table::new(["SOURCE", "HOST", "OPEN", "STATE", "SIZE", "FPS", "FRAMES", "LAST", "WATCHERS", "WHY"]);
+    let mut table = Table::new([
+        "SOURCE", "HOST", "OPEN", "STATE", "SIZE", "FPS", "FRAMES", "LAST", "WATCHERS", "WHY",
+    ]);
     for source in view.sources() {
         let health = state::of_source(view, source);
         let running = health.running.map(|(_, running)| running);
-        let size = running.and_then(|one| one.size).map(|(w, h)| format!("{w}x{h}"));
-        let last = running.and_then(|one| one.last).map(|last| format!("{}:{}", last.epoch, last.sequence));
+        let size = running
+            .and_then(|one| one.size)
+            .map(|(w, h)| format!("{w}x{h}"));
+        let last = running
+            .and_then(|one| one.last)
+            .map(|last| format!("{}:{}", last.epoch, last.sequence));
         table.row([
             source.name.to_string(),
             source.spec.host.to_string(),
@@ -99,7 +118,17 @@ fn sources(view: &View) -> Table {
 }
 
 fn lanes(view: &View) -> Table {
-    let mut table = Table::new(["LANE", "STAGE", "BY", "FPS", "WINDOW", "IN FLIGHT", "LAG", "P50 MS", "P99 MS"]);
+    let mut table = Table::new([
+        "LANE",
+        "STAGE",
+        "BY",
+        "FPS",
+        "WINDOW",
+        "IN FLIGHT",
+        "LAG",
+        "P50 MS",
+        "P99 MS",
+    ]);
     for seen in view.live() {
         for lane in &seen.instance.lanes {
             table.row([
@@ -123,7 +152,12 @@ fn processors(view: &View) -> Table {
     for seen in view.live() {
         for called in &seen.instance.processors {
             let (address, state) = (called.address.clone(), called.state.clone());
-            table.row([address, state, called.in_flight.to_string(), seen.instance.title()]);
+            table.row([
+                address,
+                state,
+                called.in_flight.to_string(),
+                seen.instance.title(),
+            ]);
         }
     }
     table
@@ -135,7 +169,11 @@ fn instances(view: &View) -> Table {
         let instance = &seen.instance;
         table.row([
             instance.title(),
-            if seen.is_live() { "live".to_owned() } else { "LOST".to_owned() },
+            if seen.is_live() {
+                "live".to_owned()
+            } else {
+                "LOST".to_owned()
+            },
             format!("{} ago", ago(seen.last_seen)),
             ago(instance.started_at),
             instance.pid.to_string(),

@@ -35,9 +35,7 @@ pub use instance::{
 };
 pub use model::{Key, Kind, Name, Object, Spec, Version, Versioned};
 pub use reporter::Reporter;
-pub use store::{
-    Change, DEFAULT_TOPIC, Outcome, Registry, RegistryArgs, Written, preview,
-};
+pub use store::{Change, DEFAULT_TOPIC, Outcome, Registry, RegistryArgs, Written, preview};
 pub use view::View;
 
 mod proto {

@@ -42,7 +42,12 @@ fn what_is_applied_is_shown_changed_assigned_and_deleted() {
     assert!(run(&["get"]).contains("nothing is declared"));
 
     let said = run(&["apply", "-f", &lanes]);
-    for key in ["source/cam0", "processor/people", "pipeline/lobby", "consumer/monitor1"] {
+    for key in [
+        "source/cam0",
+        "processor/people",
+        "pipeline/lobby",
+        "consumer/monitor1",
+    ] {
         assert!(said.contains(&format!("{key} created (version ")), "{said}");
     }
     let again = run(&["apply", "-f", &lanes]);
@@ -50,24 +55,43 @@ fn what_is_applied_is_shown_changed_assigned_and_deleted() {
 
     let slower = file(&folder, "slower.yaml", &LANES.replace("fps: 30", "fps: 25"));
     let dry = run(&["apply", "-f", &slower, "--dry-run"]);
-    assert!(dry.contains("source/cam0 would be changed\n  spec.options.fps: 30 -> 25\n"), "{dry}");
+    assert!(
+        dry.contains("source/cam0 would be changed\n  spec.options.fps: 30 -> 25\n"),
+        "{dry}"
+    );
     let said = run(&["apply", "-f", &slower, "-o", "json"]);
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["items"][0]["outcome"], "changed");
 
-    assert!(run(&["assign", "monitor1", "cam0.people", "cam0"]).contains("assignment/monitor1 created"));
+    assert!(
+        run(&["assign", "monitor1", "cam0.people", "cam0"]).contains("assignment/monitor1 created")
+    );
     let described = run(&["describe", "source/cam0"]);
-    for expected in ["read by stage lobby/people -> cam0.people", "assigned to consumer monitor1 (not running)", "nothing runs on lab1", "written by "] {
-        assert!(described.contains(expected), "{expected:?} is not in\n{described}");
+    for expected in [
+        "read by stage lobby/people -> cam0.people",
+        "assigned to consumer monitor1 (not running)",
+        "nothing runs on lab1",
+        "written by ",
+    ] {
+        assert!(
+            described.contains(expected),
+            "{expected:?} is not in\n{described}"
+        );
     }
     let table = run(&["get", "sources", "--label", "site=lab"]);
-    assert!(table.contains("cam0") && table.contains("nobody runs it"), "{table}");
+    assert!(
+        table.contains("cam0") && table.contains("nobody runs it"),
+        "{table}"
+    );
     assert!(!run(&["get", "sources", "--label", "site=home"]).contains("cam0"));
     assert!(run(&["top", "--once"]).contains("SOURCE"));
 
     let (code, said) = framelane(shared(), &topic, &["delete", "processor", "people"]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("pipeline/lobby: stage people: there is no processor people"), "{said}");
+    assert!(
+        said.contains("pipeline/lobby: stage people: there is no processor people"),
+        "{said}"
+    );
     let said = run(&["delete", "consumer", "monitor1"]);
     assert!(said.contains("assignment/monitor1 deleted"), "{said}");
     let said = run(&["delete", "pipeline", "lobby"]);
@@ -83,7 +107,10 @@ fn what_get_writes_is_what_apply_reads() {
     let run = |args: &[&str]| framelane_ok(shared(), &topic, args);
     run(&["apply", "-f", &file(&folder, "lanes.yaml", LANES)]);
     let shown = run(&["get", "-o", "yaml"]);
-    assert!(!shown.contains("s3cret") && shown.contains("admin:***@"), "{shown}");
+    assert!(
+        !shown.contains("s3cret") && shown.contains("admin:***@"),
+        "{shown}"
+    );
     // A hidden password stays what it is.
     let again = run(&["apply", "-f", &file(&folder, "shown.yaml", &shown)]);
     assert_eq!(again.matches(" unchanged\n").count(), 4, "{again}");
@@ -91,7 +118,11 @@ fn what_get_writes_is_what_apply_reads() {
     let open: Value = serde_json::from_str(&open).unwrap();
     assert_eq!(open["spec"]["url"], "rtsp://admin:s3cret@127.0.0.1:1/live");
     // What was shown with its version goes in too, as long as it is that version.
-    let one = file(&folder, "one.json", &run(&["get", "consumer", "monitor1", "-o", "json"]));
+    let one = file(
+        &folder,
+        "one.json",
+        &run(&["get", "consumer", "monitor1", "-o", "json"]),
+    );
     assert!(run(&["apply", "-f", &one]).contains("unchanged"));
 }
 
@@ -100,8 +131,16 @@ fn wrong_documents_are_refused_with_file_line_and_column() {
     let topic = registry_name();
     let folder = tempfile::tempdir().unwrap();
     for (text, place, words) in [
-        ("kind: Source\nname: a\nspec:\n  hosts: x\n", "x.yaml:4:3: ", "unknown field `hosts`"),
-        ("kind: Source\nname: a b\nspec: {}\n", "x.yaml:2:7: ", "characters"),
+        (
+            "kind: Source\nname: a\nspec:\n  hosts: x\n",
+            "x.yaml:4:3: ",
+            "unknown field `hosts`",
+        ),
+        (
+            "kind: Source\nname: a b\nspec: {}\n",
+            "x.yaml:2:7: ",
+            "characters",
+        ),
         ("kind: Sauce\n", "x.yaml:1:7: ", "no kind"),
         ("kind: [\n", "x.yaml:2:1: ", ""),
         (
@@ -113,7 +152,10 @@ fn wrong_documents_are_refused_with_file_line_and_column() {
         let path = file(&folder, "x.yaml", text);
         let (code, said) = framelane(shared(), &topic, &["apply", "-f", &path]);
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(place) && said.contains(words), "{place:?} {words:?}\n{said}");
+        assert!(
+            said.contains(place) && said.contains(words),
+            "{place:?} {words:?}\n{said}"
+        );
     }
     assert!(framelane_ok(shared(), &topic, &["get"]).contains("nothing is declared"));
 }
@@ -123,13 +165,29 @@ fn a_stale_document_is_refused_and_says_who_changed_what() {
     let topic = registry_name();
     let folder = tempfile::tempdir().unwrap();
     let text = "{kind: Consumer, name: m, spec: {sinks: ['null']}}";
-    framelane_ok(shared(), &topic, &["apply", "-f", &file(&folder, "m.yaml", text)]);
+    framelane_ok(
+        shared(),
+        &topic,
+        &["apply", "-f", &file(&folder, "m.yaml", text)],
+    );
     let shown = framelane_ok(shared(), &topic, &["get", "consumer", "m", "-o", "json"]);
     let changed = text.replace("null", "stats");
-    framelane_ok(shared(), &topic, &["apply", "-f", &file(&folder, "m.yaml", &changed)]);
-    let (code, said) = framelane(shared(), &topic, &["apply", "-f", &file(&folder, "old.json", &shown)]);
+    framelane_ok(
+        shared(),
+        &topic,
+        &["apply", "-f", &file(&folder, "m.yaml", &changed)],
+    );
+    let (code, said) = framelane(
+        shared(),
+        &topic,
+        &["apply", "-f", &file(&folder, "old.json", &shown)],
+    );
     assert_eq!(code, Some(1), "{said}");
-    for expected in ["consumer/m was changed since version", "by ", "spec.sinks: [\"null\"] -> [\"stats\"]"] {
+    for expected in [
+        "consumer/m was changed since version",
+        "by ",
+        "spec.sinks: [\"null\"] -> [\"stats\"]",
+    ] {
         assert!(said.contains(expected), "{expected:?} is not in\n{said}");
     }
 }
@@ -144,10 +202,22 @@ fn commands_that_cannot_be_done_say_why() {
     for (args, code, words) in [
         (&["get", "sauces"][..], 2, "is no kind"),
         (&["get", "source", "cam1"], 1, "there is no source/cam1"),
-        (&["describe", "source", "cam1"], 1, "there is no source/cam1"),
+        (
+            &["describe", "source", "cam1"],
+            1,
+            "there is no source/cam1",
+        ),
         (&["delete", "source", "cam1"], 1, "there is no source/cam1"),
-        (&["delete", "source", "cam0", "--version", "99"], 1, "since version 99"),
-        (&["assign", "monitor1", "cam0"], 2, "there is no consumer monitor1"),
+        (
+            &["delete", "source", "cam0", "--version", "99"],
+            1,
+            "since version 99",
+        ),
+        (
+            &["assign", "monitor1", "cam0"],
+            2,
+            "there is no consumer monitor1",
+        ),
         (&["apply", "-f", "/nowhere/x.yaml"], 2, "/nowhere/x.yaml"),
         (&["top"], 2, "--once"),
         (&["--bootstrap-servers", "nonsense", "get"], 2, "HOST:PORT"),
@@ -168,12 +238,19 @@ fn the_schema_is_printed_without_a_kafka() {
 #[test]
 fn the_options_that_objects_may_have_are_options_of_the_programs() {
     use registry::model::options::{OF_CONSUMERS, OF_SOURCES, OF_STAGES};
-    for (program, known) in [("producer", OF_SOURCES), ("broker", OF_STAGES), ("consumer", OF_CONSUMERS)] {
+    for (program, known) in [
+        ("producer", OF_SOURCES),
+        ("broker", OF_STAGES),
+        ("consumer", OF_CONSUMERS),
+    ] {
         let (code, help) = crate::harness::run(program, shared(), &["--help"]);
         assert_eq!(code, Some(0), "{help}");
         let words: Vec<&str> = help.split_whitespace().collect();
         for name in known {
-            assert!(words.contains(&&*format!("--{name}")), "{program} has no --{name}");
+            assert!(
+                words.contains(&&*format!("--{name}")),
+                "{program} has no --{name}"
+            );
         }
     }
 }

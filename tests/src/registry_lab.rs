@@ -47,7 +47,11 @@ pub fn key(text: &str) -> Key {
 }
 
 /// Writes one object; returns its version.
-pub async fn put(registry: &Registry, object: Object, seen: Version) -> Result<Version, RegistryError> {
+pub async fn put(
+    registry: &Registry,
+    object: Object,
+    seen: Version,
+) -> Result<Version, RegistryError> {
     let written = registry.write(&[Change::put(object, seen)]).await?;
     let [Written { version, .. }] = written.as_slice() else {
         panic!("one answer for one change: {written:?}");

@@ -12,10 +12,14 @@ use std::time::Duration;
 async fn count_up(registry: &Registry, times: u32) {
     for _ in 0..times {
         loop {
-            let counter = registry.view().get(&key("consumer/counter")).expect("it is there");
+            let counter = registry
+                .view()
+                .get(&key("consumer/counter"))
+                .expect("it is there");
             let count: u32 = counter.labels["count"].parse().unwrap();
             let mut next = counter.object();
-            next.labels.insert("count".to_owned(), (count + 1).to_string());
+            next.labels
+                .insert("count".to_owned(), (count + 1).to_string());
             match put(registry, next, counter.version).await {
                 Ok(_) => break,
                 Err(RegistryError::Stale(stale)) => {
@@ -23,9 +27,13 @@ async fn count_up(registry: &Registry, times: u32) {
                     // The view is behind: wait until it has what was refused.
                     let mut changes = registry.changes();
                     let newer = changes.wait_for(|view| {
-                        view.get(&key("consumer/counter")).is_some_and(|one| one.version > counter.version)
+                        view.get(&key("consumer/counter"))
+                            .is_some_and(|one| one.version > counter.version)
                     });
-                    tokio::time::timeout(Duration::from_secs(30), newer).await.unwrap().unwrap();
+                    tokio::time::timeout(Duration::from_secs(30), newer)
+                        .await
+                        .unwrap()
+                        .unwrap();
                 }
                 Err(error) => panic!("{error}"),
             }
@@ -42,7 +50,10 @@ fn writers_at_the_same_time_lose_no_update() {
         let version = put(&a, counter, 0).await.unwrap();
         let mut seen = b.changes();
         let there = seen.wait_for(|view| view.revision() >= version);
-        tokio::time::timeout(Duration::from_secs(30), there).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(30), there)
+            .await
+            .unwrap()
+            .unwrap();
         tokio::join!(count_up(&a, 15), count_up(&b, 15));
         let third = open(shared(), &topic).await;
         let counter = third.view().get(&key("consumer/counter")).unwrap();
@@ -63,7 +74,10 @@ fn processes_that_write_at_the_same_time_all_get_through() {
         })
         .collect();
     for two in files.chunks(2) {
-        let running: Vec<_> = two.iter().map(|file| start(shared(), &topic, &["apply", "-f", file])).collect();
+        let running: Vec<_> = two
+            .iter()
+            .map(|file| start(shared(), &topic, &["apply", "-f", file]))
+            .collect();
         for process in running {
             let (code, said) = process.outcome();
             assert_eq!(code, Some(0), "{said}");
@@ -83,19 +97,33 @@ fn a_stale_write_is_refused_with_what_changed() {
         let changed = [Change::put(source("cam0", 25), first)];
         let written = registry.write_as(&changed, "somebody@else").await.unwrap();
         assert_eq!(written[0].outcome, Outcome::Changed);
-        let error = put(&registry, source("cam0", 10), first).await.expect_err("it is stale");
+        let error = put(&registry, source("cam0", 10), first)
+            .await
+            .expect_err("it is stale");
         let RegistryError::Stale(stale) = &error else {
             panic!("{error}");
         };
-        assert_eq!((stale[0].seen, stale[0].present), (first, written[0].version));
+        assert_eq!(
+            (stale[0].seen, stale[0].present),
+            (first, written[0].version)
+        );
         assert_eq!(stale[0].written_by, "somebody@else");
         let changes: Vec<String> = stale[0].changes.iter().map(ToString::to_string).collect();
         assert_eq!(changes, ["spec.options.fps: 30 -> 25"]);
         // Nothing of a write that is refused is written.
-        let both = [Change::put(source("cam1", 30), 0), Change::put(source("cam0", 10), first)];
-        assert!(matches!(registry.write(&both).await, Err(RegistryError::Stale(_))));
+        let both = [
+            Change::put(source("cam1", 30), 0),
+            Change::put(source("cam0", 10), first),
+        ];
+        assert!(matches!(
+            registry.write(&both).await,
+            Err(RegistryError::Stale(_))
+        ));
         assert_eq!(registry.view().get(&key("source/cam1")), None);
-        assert_eq!(registry.view().get(&key("source/cam0")).unwrap().object(), source("cam0", 25));
+        assert_eq!(
+            registry.view().get(&key("source/cam0")).unwrap().object(),
+            source("cam0", 25)
+        );
     });
 }
 
@@ -105,10 +133,18 @@ fn what_was_deleted_and_made_anew_is_not_taken_for_what_it_was() {
     runtime().block_on(async {
         let registry = open(shared(), &topic).await;
         let first = put(&registry, source("cam0", 30), 0).await.unwrap();
-        let gone = registry.write(&[Change::delete(key("source/cam0"), first)]).await.unwrap();
+        let gone = registry
+            .write(&[Change::delete(key("source/cam0"), first)])
+            .await
+            .unwrap();
         assert_eq!(gone[0].outcome, Outcome::Deleted);
-        let error = put(&registry, source("cam0", 25), first).await.expect_err("it is stale");
-        assert!(error.to_string().contains("was deleted since version"), "{error}");
+        let error = put(&registry, source("cam0", 25), first)
+            .await
+            .expect_err("it is stale");
+        assert!(
+            error.to_string().contains("was deleted since version"),
+            "{error}"
+        );
         let second = put(&registry, source("cam0", 30), 0).await.unwrap();
         assert!(second > first);
         assert!(put(&registry, source("cam0", 25), first).await.is_err());
@@ -124,7 +160,9 @@ fn a_write_is_seen_as_a_whole() {
         let many = |fps| (0..200).map(move |n| source(&format!("cam{n}"), fps));
         let made: Vec<Change> = many(30).map(|one| Change::put(one, 0)).collect();
         let written = writer.write(&made).await.unwrap();
-        let next = many(25).zip(&written).map(|(one, old)| Change::put(one, old.version));
+        let next = many(25)
+            .zip(&written)
+            .map(|(one, old)| Change::put(one, old.version));
         writer.write(&next.collect::<Vec<_>>()).await.unwrap();
         let last = writer.view().revision();
         loop {
@@ -138,7 +176,10 @@ fn a_write_is_seen_as_a_whole() {
             if view.revision() == last {
                 break;
             }
-            tokio::time::timeout(Duration::from_secs(30), changes.changed()).await.unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(30), changes.changed())
+                .await
+                .unwrap()
+                .unwrap();
         }
     });
 }
@@ -174,19 +215,29 @@ fn the_registry_survives_compaction() {
         ],
         ..TopicSpec::frames(&topic, 1)
     };
-    Admin::connect(&config).unwrap().ensure_topic(&spec).unwrap();
+    Admin::connect(&config)
+        .unwrap()
+        .ensure_topic(&spec)
+        .unwrap();
     runtime().block_on(async {
         let registry = open(shared(), &topic).await;
         let first = put(&registry, source("cam0", 1), 0).await.unwrap();
         let gone = put(&registry, source("gone", 1), 0).await.unwrap();
-        registry.write(&[Change::delete(key("source/gone"), gone)]).await.unwrap();
+        registry
+            .write(&[Change::delete(key("source/gone"), gone)])
+            .await
+            .unwrap();
         let mut version = first;
         // Kafka closes a segment when a record comes and the first one in it is old enough, and compacts closed ones only.
         let mut fps = 1;
         wait_for("compaction", || {
             fps += 1;
             version = tokio::task::block_in_place(|| {
-                tokio::runtime::Handle::current().block_on(put(&registry, source("cam0", fps), version))
+                tokio::runtime::Handle::current().block_on(put(
+                    &registry,
+                    source("cam0", fps),
+                    version,
+                ))
             })
             .unwrap();
             std::thread::sleep(Duration::from_millis(300)); // segments become old by time
@@ -195,11 +246,19 @@ fn the_registry_survives_compaction() {
         });
         let late = open(shared(), &topic).await;
         let found = late.view().get(&key("source/cam0")).unwrap();
-        assert_eq!((found.version, found.object()), (version, source("cam0", fps)));
+        assert_eq!(
+            (found.version, found.object()),
+            (version, source("cam0", fps))
+        );
         assert_eq!(late.view().sources().count(), 1);
         // What the old version was is not known any more; that it is old is.
-        let error = put(&late, source("cam0", 99), first).await.expect_err("it is stale");
-        assert!(matches!(&error, RegistryError::Stale(stale) if stale[0].changes.is_empty()), "{error}");
+        let error = put(&late, source("cam0", 99), first)
+            .await
+            .expect_err("it is stale");
+        assert!(
+            matches!(&error, RegistryError::Stale(stale) if stale[0].changes.is_empty()),
+            "{error}"
+        );
         assert!(put(&late, source("cam0", 99), version).await.is_ok());
     });
 }
@@ -210,6 +269,8 @@ fn records(config: &KafkaConfig, topic: &str) -> Vec<u64> {
     let mut reader = StretchReader::open(config, lane).unwrap();
     let (_, end) = reader.ends().unwrap();
     let mut versions = Vec::new();
-    reader.read(0..end, |record| versions.push(record.offset as u64 + 1)).unwrap();
+    reader
+        .read(0..end, |record| versions.push(record.offset as u64 + 1))
+        .unwrap();
     versions
 }

@@ -27,9 +27,13 @@ pub fn check(kafka: &KafkaConfig, findings: &mut Findings) -> Result<(), KafkaFa
     let after = jiff::Timestamp::now().as_millisecond();
     let mut reader = StretchReader::open(kafka, TopicPartition::new(TOPIC, 0))?;
     let mut stamped = None;
-    reader.read(offset..offset + 1, |record| stamped = Some(record.timestamp_ms))?;
+    reader.read(offset..offset + 1, |record| {
+        stamped = Some(record.timestamp_ms)
+    })?;
     let Some(stamped) = stamped else {
-        return Err(KafkaFault::Failed(format!("{TOPIC} does not have the record that it has just taken")));
+        return Err(KafkaFault::Failed(format!(
+            "{TOPIC} does not have the record that it has just taken"
+        )));
     };
     let apart = apart_ms(before, stamped, after);
     if apart.abs() > TOLERANCE_MS {

@@ -18,8 +18,10 @@ pub fn check(
         findings.note(
             "cluster",
             format!("node {}", nodes[0].address),
-            "it is the only one: while it is away nothing moves, and what its disk loses is lost".to_owned(),
-            "three nodes with replication 3 and min.insync.replicas 2, where that matters".to_owned(),
+            "it is the only one: while it is away nothing moves, and what its disk loses is lost"
+                .to_owned(),
+            "three nodes with replication 3 and min.insync.replicas 2, where that matters"
+                .to_owned(),
         );
     }
     for node in nodes {
@@ -31,7 +33,11 @@ pub fn check(
 
 fn of_node(node: &Node, settings: &Settings, nodes: usize, servers: &str, findings: &mut Findings) {
     let about = format!("node {} at {}", node.id, node.address);
-    let number = |name: &str| settings.get(name).and_then(|value| value.parse::<i64>().ok());
+    let number = |name: &str| {
+        settings
+            .get(name)
+            .and_then(|value| value.parse::<i64>().ok())
+    };
     let largest = i64::try_from(MAX_RECORD_BYTES).unwrap_or(i64::MAX);
     let alter = |name: &str, value: i64| {
         format!(
@@ -48,7 +54,9 @@ fn of_node(node: &Node, settings: &Settings, nodes: usize, servers: &str, findin
             alter("message.max.bytes", largest),
         );
     }
-    if let Some(limit) = number("replica.fetch.max.bytes").filter(|limit| nodes > 1 && *limit < largest) {
+    if let Some(limit) =
+        number("replica.fetch.max.bytes").filter(|limit| nodes > 1 && *limit < largest)
+    {
         findings.note(
             "cluster",
             &*about,
@@ -56,21 +64,33 @@ fn of_node(node: &Node, settings: &Settings, nodes: usize, servers: &str, findin
             format!("replica.fetch.max.bytes={largest} in the node's server.properties"),
         );
     }
-    let mut wrong = |what: String, mend: String| findings.wrong_with("cluster", &*about, what, mend);
+    let mut wrong =
+        |what: String, mend: String| findings.wrong_with("cluster", &*about, what, mend);
     if let Some(most) = number("transaction.max.timeout.ms").filter(|most| *most < TRANSACTION_MS) {
         wrong(
-            format!("transaction.max.timeout.ms is {most}: a broker's transactions ask for {TRANSACTION_MS} and are refused"),
-            "transaction.max.timeout.ms=900000 (Kafka's default) in the node's server.properties".to_owned(),
+            format!(
+                "transaction.max.timeout.ms is {most}: a broker's transactions ask for {TRANSACTION_MS} and are refused"
+            ),
+            "transaction.max.timeout.ms=900000 (Kafka's default) in the node's server.properties"
+                .to_owned(),
         );
     }
-    let session = (number("group.min.session.timeout.ms"), number("group.max.session.timeout.ms"));
-    if session.0.is_some_and(|least| least > SESSION_MS) || session.1.is_some_and(|most| most < SESSION_MS) {
+    let session = (
+        number("group.min.session.timeout.ms"),
+        number("group.max.session.timeout.ms"),
+    );
+    if session.0.is_some_and(|least| least > SESSION_MS)
+        || session.1.is_some_and(|most| most < SESSION_MS)
+    {
         wrong(
             format!("it takes no sessions of {SESSION_MS} ms, which brokers and consumers ask for"),
             "group.min.session.timeout.ms=6000 and group.max.session.timeout.ms=1800000 in the node's server.properties".to_owned(),
         );
     }
-    if settings.get("unclean.leader.election.enable").is_some_and(|value| value == "true") {
+    if settings
+        .get("unclean.leader.election.enable")
+        .is_some_and(|value| value == "true")
+    {
         wrong(
             "unclean.leader.election.enable is true: acknowledged frames can be lost when nodes die".to_owned(),
             "unclean.leader.election.enable=false".to_owned(),
@@ -86,8 +106,12 @@ fn of_node(node: &Node, settings: &Settings, nodes: usize, servers: &str, findin
     ] {
         if let Some(value) = number(name).filter(|value| *value < least) {
             wrong(
-                format!("{name} is {value} on a cluster of {nodes} nodes: one that dies can take transactions or progress with it"),
-                format!("{name}={least} before the topic is made; for one that exists kafka-reassign-partitions.sh"),
+                format!(
+                    "{name} is {value} on a cluster of {nodes} nodes: one that dies can take transactions or progress with it"
+                ),
+                format!(
+                    "{name}={least} before the topic is made; for one that exists kafka-reassign-partitions.sh"
+                ),
             );
         }
     }

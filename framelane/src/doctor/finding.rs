@@ -30,16 +30,41 @@ pub struct Finding {
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub fn wrong_with(&mut self, check: &'static str, about: impl Into<String>, what: String, mend: String) {
+    pub fn wrong_with(
+        &mut self,
+        check: &'static str,
+        about: impl Into<String>,
+        what: String,
+        mend: String,
+    ) {
         self.push(Level::Wrong, check, about.into(), what, mend);
     }
 
-    pub fn note(&mut self, check: &'static str, about: impl Into<String>, what: String, mend: String) {
+    pub fn note(
+        &mut self,
+        check: &'static str,
+        about: impl Into<String>,
+        what: String,
+        mend: String,
+    ) {
         self.push(Level::Note, check, about.into(), what, mend);
     }
 
-    fn push(&mut self, level: Level, check: &'static str, about: String, what: String, mend: String) {
-        self.0.push(Finding { level, check, about, what, mend });
+    fn push(
+        &mut self,
+        level: Level,
+        check: &'static str,
+        about: String,
+        what: String,
+        mend: String,
+    ) {
+        self.0.push(Finding {
+            level,
+            check,
+            about,
+            what,
+            mend,
+        });
     }
 
     pub fn append(&mut self, other: Self) {
@@ -55,6 +80,9 @@ impl Findings {
 
     /// How many are wrong.
     pub fn wrong(&self) -> usize {
-        self.0.iter().filter(|finding| finding.level == Level::Wrong).count()
+        self.0
+            .iter()
+            .filter(|finding| finding.level == Level::Wrong)
+            .count()
     }
 }

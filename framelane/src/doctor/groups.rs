@@ -46,15 +46,23 @@ pub fn compare(first: &Groups, second: &Groups, between: Duration, findings: &mu
         let total = |group: &Group| group.behind.values().sum::<i64>();
         let (behind, behind_before) = (total(now), total(before));
         let is_moving = |group: &Group| group.state.state.ends_with("Rebalance");
-        let mut wrong = |what: String, mend: String| findings.wrong_with("groups", &*about, what, mend);
+        let mut wrong =
+            |what: String, mend: String| findings.wrong_with("groups", &*about, what, mend);
         if is_moving(now) && is_moving(before) {
             wrong(
-                format!("it has been rebalancing for at least {}: nobody works meanwhile", seconds(between)),
-                "one of its members joins again and again, or does not answer: look at their logs".to_owned(),
+                format!(
+                    "it has been rebalancing for at least {}: nobody works meanwhile",
+                    seconds(between)
+                ),
+                "one of its members joins again and again, or does not answer: look at their logs"
+                    .to_owned(),
             );
         } else if now.state.members.is_empty() && behind > BACKLOG {
             wrong(
-                format!("it has no member, and {behind} records wait ({})", worst(&now.behind)),
+                format!(
+                    "it has no member, and {behind} records wait ({})",
+                    worst(&now.behind)
+                ),
                 format!(
                     "start its broker or consumer; if it is not needed any more: kafka-consumer-groups.sh \
                      --bootstrap-server HOST:PORT --delete --group {name}"
@@ -85,7 +93,9 @@ pub fn compare(first: &Groups, second: &Groups, between: Duration, findings: &mu
 /// The partition with the most.
 fn worst(behind: &BTreeMap<TopicPartition, i64>) -> String {
     let worst = behind.iter().max_by_key(|(_, records)| **records);
-    worst.map_or_else(String::new, |(lane, records)| format!("most in {lane}: {records}"))
+    worst.map_or_else(String::new, |(lane, records)| {
+        format!("most in {lane}: {records}")
+    })
 }
 
 #[cfg(test)]
@@ -94,8 +104,16 @@ mod tests {
     use pipeline::kafka::Member;
 
     fn group(state: &str, members: usize, behind: i64) -> Groups {
-        let member = Member { id: "m".into(), client: "c".into(), host: "h".into() };
-        let state = GroupState { name: "g".into(), state: state.into(), members: vec![member; members] };
+        let member = Member {
+            id: "m".into(),
+            client: "c".into(),
+            host: "h".into(),
+        };
+        let state = GroupState {
+            name: "g".into(),
+            state: state.into(),
+            members: vec![member; members],
+        };
         let behind = BTreeMap::from([(TopicPartition::new("t", 0), behind)]);
         Groups::from([("g".to_owned(), Group { state, behind })])
     }
@@ -113,7 +131,16 @@ mod tests {
         assert_eq!(found(&group("Stable", 1, 3), &group("Stable", 1, 9)), 0);
         assert_eq!(found(&group("Empty", 0, 500), &group("Empty", 0, 500)), 1);
         assert_eq!(found(&group("Empty", 0, 3), &group("Empty", 0, 3)), 0);
-        assert_eq!(found(&group("PreparingRebalance", 2, 0), &group("CompletingRebalance", 2, 0)), 1);
-        assert_eq!(found(&group("PreparingRebalance", 2, 0), &group("Stable", 2, 0)), 0);
+        assert_eq!(
+            found(
+                &group("PreparingRebalance", 2, 0),
+                &group("CompletingRebalance", 2, 0)
+            ),
+            1
+        );
+        assert_eq!(
+            found(&group("PreparingRebalance", 2, 0), &group("Stable", 2, 0)),
+            0
+        );
     }
 }

@@ -18,7 +18,11 @@ use serde_json::json;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-pub async fn run(access: Access, args: DoctorArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    access: Access,
+    args: DoctorArgs,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let registry = session::open(access).await?;
     let first = look(&registry, None).await?;
     tokio::select! {
@@ -52,7 +56,15 @@ async fn look(registry: &Registry, findings: Option<&mut Findings>) -> anyhow::R
             let nodes = inspector.nodes()?;
             let at = kafka.bootstrap_servers();
             cluster::check(&inspector, &nodes, at, &mut found)?;
-            topics::check(&inspector, &topics, &view, [&topic, &status], nodes.len(), at, &mut found)?;
+            topics::check(
+                &inspector,
+                &topics,
+                &view,
+                [&topic, &status],
+                nodes.len(),
+                at,
+                &mut found,
+            )?;
             clock(&kafka, &mut found);
         }
         let ends = transactions::look(&inspector, &topics)?;
@@ -103,7 +115,9 @@ fn report(findings: Findings, form: Report) -> anyhow::Result<()> {
     }
     match form {
         Report::Json => Ok(()),
-        Report::Text => print("nothing is wrong: settings, topics, transactions, groups, clocks, instances\n"),
+        Report::Text => {
+            print("nothing is wrong: settings, topics, transactions, groups, clocks, instances\n")
+        }
     }
 }
 

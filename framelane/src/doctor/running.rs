@@ -26,7 +26,10 @@ fn objects(view: &View, findings: &mut Findings) {
         findings.wrong_with(
             "registry",
             &**key,
-            format!("its record (version {}) cannot be read: {}", one.version, one.why),
+            format!(
+                "its record (version {}) cannot be read: {}",
+                one.version, one.why
+            ),
             "use the release that wrote it, or apply the object again".to_owned(),
         );
     }
@@ -40,8 +43,13 @@ fn instances(view: &View, findings: &mut Findings) {
             findings.wrong_with(
                 "instances",
                 &*title,
-                format!("lost: last heard of {} ago, pid {}", ago(seen.last_seen), instance.pid),
-                "start it again, or look whether its machine and its way to Kafka are well".to_owned(),
+                format!(
+                    "lost: last heard of {} ago, pid {}",
+                    ago(seen.last_seen),
+                    instance.pid
+                ),
+                "start it again, or look whether its machine and its way to Kafka are well"
+                    .to_owned(),
             );
             continue;
         }
@@ -60,7 +68,11 @@ fn instances(view: &View, findings: &mut Findings) {
             ),
             _ => {}
         }
-        for called in instance.processors.iter().filter(|called| called.state != "ready") {
+        for called in instance
+            .processors
+            .iter()
+            .filter(|called| called.state != "ready")
+        {
             findings.wrong_with(
                 "processors",
                 format!("{} for {title}", called.address),
@@ -86,7 +98,8 @@ fn sources(view: &View, findings: &mut Findings) {
                 "sources",
                 about,
                 format!("it has failed: {}", running.text),
-                "mend what it names (path, address, camera, options) and apply the source again".to_owned(),
+                "mend what it names (path, address, camera, options) and apply the source again"
+                    .to_owned(),
             ),
             // A lost instance is named by itself.
             Some(_) => {}
@@ -95,7 +108,10 @@ fn sources(view: &View, findings: &mut Findings) {
 }
 
 fn consumers(view: &View, findings: &mut Findings) {
-    for assignment in view.assignments().filter(|one| !one.spec.sources.is_empty()) {
+    for assignment in view
+        .assignments()
+        .filter(|one| !one.spec.sources.is_empty())
+    {
         if state::liveness(state::of_consumer(view, &assignment.name)) == "not running" {
             let name = &assignment.name;
             findings.note(
@@ -123,7 +139,10 @@ fn behind(view: &View, findings: &mut Findings) {
                     findings.wrong_with(
                         "instances",
                         seen.instance.title(),
-                        format!("it still goes by version {has} of {key}, which is {} now", object.version),
+                        format!(
+                            "it still goes by version {has} of {key}, which is {} now",
+                            object.version
+                        ),
                         "look at its log: it says what it cannot take up".to_owned(),
                     );
                 }

@@ -25,7 +25,12 @@ pub fn check(
             continue;
         }
         let settings = inspector.topic_settings(&topic.name)?;
-        let mut one = Topic { topic, settings: &settings, servers, findings };
+        let mut one = Topic {
+            topic,
+            settings: &settings,
+            servers,
+            findings,
+        };
         one.copies(nodes);
         one.limit();
         match is_registry {
@@ -79,21 +84,44 @@ impl Topic<'_> {
     fn copies(&mut self, nodes: usize) {
         for partition in self.topic.partitions.clone() {
             if partition.leader < 0 {
-                let what = format!("partition {} has no leader: nothing of it can be read or written", partition.id);
+                let what = format!(
+                    "partition {} has no leader: nothing of it can be read or written",
+                    partition.id
+                );
                 self.wrong(what, "start the nodes that have it again".to_owned());
             } else if partition.in_sync.len() < partition.replicas.len() {
                 let what = format!(
                     "partition {} has {} of {} copies in step",
-                    partition.id, partition.in_sync.len(), partition.replicas.len()
+                    partition.id,
+                    partition.in_sync.len(),
+                    partition.replicas.len()
                 );
-                self.wrong(what, "look at the nodes that are behind: their logs, disks and networks".to_owned());
+                self.wrong(
+                    what,
+                    "look at the nodes that are behind: their logs, disks and networks".to_owned(),
+                );
             }
         }
-        let copies = self.topic.partitions.iter().map(|one| one.replicas.len()).min();
+        let copies = self
+            .topic
+            .partitions
+            .iter()
+            .map(|one| one.replicas.len())
+            .min();
         if let Some(copies) = copies.filter(|copies| nodes >= 3 && *copies < 3) {
-            let what = format!("{copies} copies on a cluster of {nodes} nodes: what is acknowledged can be lost with a node");
-            self.wrong(what, "kafka-reassign-partitions.sh, to 3 copies; new ones: default.replication.factor=3".to_owned());
-        } else if copies.is_some_and(|copies| copies >= 3) && self.number("min.insync.replicas").is_some_and(|least| least < 2) {
+            let what = format!(
+                "{copies} copies on a cluster of {nodes} nodes: what is acknowledged can be lost with a node"
+            );
+            self.wrong(
+                what,
+                "kafka-reassign-partitions.sh, to 3 copies; new ones: default.replication.factor=3"
+                    .to_owned(),
+            );
+        } else if copies.is_some_and(|copies| copies >= 3)
+            && self
+                .number("min.insync.replicas")
+                .is_some_and(|least| least < 2)
+        {
             let what = "min.insync.replicas is 1: a frame can be acknowledged by one node only, and lost with it".to_owned();
             self.wrong(what, self.alter("min.insync.replicas=2"));
         }
@@ -101,8 +129,13 @@ impl Topic<'_> {
 
     fn limit(&mut self) {
         let largest = i64::try_from(MAX_RECORD_BYTES).unwrap_or(i64::MAX);
-        if let Some(limit) = self.number("max.message.bytes").filter(|limit| *limit < largest) {
-            let what = format!("it takes records of at most {limit} bytes, frames may have {largest}: a large one would be refused half-way");
+        if let Some(limit) = self
+            .number("max.message.bytes")
+            .filter(|limit| *limit < largest)
+        {
+            let what = format!(
+                "it takes records of at most {limit} bytes, frames may have {largest}: a large one would be refused half-way"
+            );
             self.wrong(what, self.alter(&format!("max.message.bytes={largest}")));
         }
     }
@@ -111,28 +144,43 @@ impl Topic<'_> {
     fn state(&mut self) {
         let policy = self.text("cleanup.policy").to_owned();
         if !policy.contains("compact") {
-            let what = format!("cleanup.policy is {policy}: what is declared would be gone after the retention time");
+            let what = format!(
+                "cleanup.policy is {policy}: what is declared would be gone after the retention time"
+            );
             self.wrong(what, self.alter("cleanup.policy=compact"));
         }
         if self.topic.partitions.len() != 1 {
-            let what = format!("it has {} partitions: versions count in one", self.topic.partitions.len());
-            self.wrong(what, "choose another name with --registry, and apply everything there".to_owned());
+            let what = format!(
+                "it has {} partitions: versions count in one",
+                self.topic.partitions.len()
+            );
+            self.wrong(
+                what,
+                "choose another name with --registry, and apply everything there".to_owned(),
+            );
         }
     }
 
     fn frames(&mut self) {
         let policy = self.text("cleanup.policy").to_owned();
         if policy.contains("compact") {
-            let what = format!("cleanup.policy is {policy}: of all frames of a source only the newest is kept");
+            let what = format!(
+                "cleanup.policy is {policy}: of all frames of a source only the newest is kept"
+            );
             self.wrong(what, self.alter("cleanup.policy=delete"));
         }
         if self.text("message.timestamp.type") == "LogAppendTime" {
-            let what = "message.timestamp.type is LogAppendTime: capture times are replaced by Kafka's".to_owned();
+            let what =
+                "message.timestamp.type is LogAppendTime: capture times are replaced by Kafka's"
+                    .to_owned();
             self.wrong(what, self.alter("message.timestamp.type=CreateTime"));
         }
         match self.number("retention.ms") {
             Some(ms) if (0..SHORT_RETENTION_MS).contains(&ms) => {
-                let what = format!("frames are kept for {} s: a stage that is away for longer loses them (and says so)", ms / 1000);
+                let what = format!(
+                    "frames are kept for {} s: a stage that is away for longer loses them (and says so)",
+                    ms / 1000
+                );
                 self.note(what, self.alter("retention.ms=86400000"));
             }
             Some(-1) if self.number("retention.bytes") == Some(-1) => {

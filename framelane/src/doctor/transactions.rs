@@ -57,7 +57,12 @@ mod tests {
     #[test]
     fn only_a_transaction_that_stays_open_is_wrong() {
         let lane = |n| TopicPartition::new("t", n);
-        let first = Ends::from([(lane(0), (5, 9)), (lane(1), (5, 9)), (lane(2), (5, 5)), (lane(3), (5, 9))]);
+        let first = Ends::from([
+            (lane(0), (5, 9)),
+            (lane(1), (5, 9)),
+            (lane(2), (5, 5)),
+            (lane(3), (5, 9)),
+        ]);
         let second = Ends::from([
             (lane(0), (5, 12)),  // still the same one
             (lane(1), (11, 12)), // the next one
@@ -66,7 +71,11 @@ mod tests {
         ]);
         let mut findings = Findings::default();
         compare(&first, &second, Duration::from_secs(3), &mut findings);
-        let about: Vec<_> = findings.list().iter().map(|one| one.about.clone()).collect();
+        let about: Vec<_> = findings
+            .list()
+            .iter()
+            .map(|one| one.about.clone())
+            .collect();
         assert_eq!(about, ["t[0]"]);
     }
 }

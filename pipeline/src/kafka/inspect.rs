@@ -2,12 +2,12 @@
 
 use super::lookup::Quiet;
 use super::{KafkaConfig, KafkaFault, TopicPartition};
+use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::Offset;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -133,7 +133,10 @@ impl Inspector {
 
     /// What a node is set to.
     pub fn node_settings(&self, id: i32) -> Result<Settings, KafkaFault> {
-        self.settings(&ResourceSpecifier::Broker(id), format!("reading the settings of node {id}"))
+        self.settings(
+            &ResourceSpecifier::Broker(id),
+            format!("reading the settings of node {id}"),
+        )
     }
 
     /// What a topic is set to.
@@ -145,7 +148,8 @@ impl Inspector {
     fn settings(&self, of: &ResourceSpecifier<'_>, doing: String) -> Result<Settings, KafkaFault> {
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let request = self.admin.describe_configs([of], &options);
-        let described = futures::executor::block_on(request).map_err(KafkaFault::request(doing.clone()))?;
+        let described =
+            futures::executor::block_on(request).map_err(KafkaFault::request(doing.clone()))?;
         match described.into_iter().next() {
             Some(Ok(resource)) => Ok(resource
                 .entries
@@ -204,12 +208,15 @@ impl Inspector {
         let answer = consumer
             .committed_offsets(list, ANSWER)
             .map_err(KafkaFault::request(doing()))?;
-        let known = answer.elements().into_iter().filter_map(|one| match one.offset() {
-            Offset::Offset(offset) => {
-                Some((TopicPartition::new(one.topic(), one.partition()), offset))
-            }
-            _ => None,
-        });
+        let known = answer
+            .elements()
+            .into_iter()
+            .filter_map(|one| match one.offset() {
+                Offset::Offset(offset) => {
+                    Some((TopicPartition::new(one.topic(), one.partition()), offset))
+                }
+                _ => None,
+            });
         Ok(known.collect())
     }
 
@@ -221,7 +228,8 @@ impl Inspector {
             Ok(end)
         };
         // The committed end first: it only grows, so it is never ahead.
-        let ends = end(&self.committed).and_then(|committed| Ok((committed, end(&self.undecided)?)));
+        let ends =
+            end(&self.committed).and_then(|committed| Ok((committed, end(&self.undecided)?)));
         ends.map_err(KafkaFault::request(format!("reading the ends of {lane}")))
     }
 }

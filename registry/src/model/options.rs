@@ -190,14 +190,28 @@ mod tests {
             "fps": 30, "loop": true, "resume": false, "label": ["a=1", "b=-2"], "pace": "max",
         }))
         .unwrap();
-        let expected = ["--fps=30", "--label=a=1", "--label=b=-2", "--loop", "--pace=max"];
+        let expected = [
+            "--fps=30",
+            "--label=a=1",
+            "--label=b=-2",
+            "--loop",
+            "--pace=max",
+        ];
         assert_eq!(options.words(), expected);
     }
 
     #[test]
     fn what_cannot_stand_on_a_command_line_is_refused() {
-        for bad in [json!({"--fps": 30}), json!({"a": {}}), json!({"": 1}), json!({"a": [[1]]})] {
-            assert!(serde_json::from_value::<Options>(bad.clone()).is_err(), "{bad}");
+        for bad in [
+            json!({"--fps": 30}),
+            json!({"a": {}}),
+            json!({"": 1}),
+            json!({"a": [[1]]}),
+        ] {
+            assert!(
+                serde_json::from_value::<Options>(bad.clone()).is_err(),
+                "{bad}"
+            );
         }
     }
 }

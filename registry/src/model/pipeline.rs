@@ -99,8 +99,12 @@ impl TryFrom<StageText> for Stage {
             (_, _, Some(_)) => {
                 return Err("join: a stage has either join, or from and processor".to_owned());
             }
-            (None, ..) => return Err("from: say what the stage reads, or what it has to join".to_owned()),
-            (_, None, _) => return Err("processor: say which Processor the frames go through".to_owned()),
+            (None, ..) => {
+                return Err("from: say what the stage reads, or what it has to join".to_owned());
+            }
+            (_, None, _) => {
+                return Err("processor: say which Processor the frames go through".to_owned());
+            }
         };
         Ok(Self {
             name: text.name,

@@ -178,7 +178,9 @@ fn check_pattern(spec: &str) -> Result<(), String> {
     });
     match parts.is_some_and(|parts| parts.into_iter().all(is_number)) {
         true => Ok(()),
-        false => Err(format!("pattern: {spec:?} is not WIDTHxHEIGHT@FPS, e.g. 640x480@30")),
+        false => Err(format!(
+            "pattern: {spec:?} is not WIDTHxHEIGHT@FPS, e.g. 640x480@30"
+        )),
     }
 }
 

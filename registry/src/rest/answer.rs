@@ -74,7 +74,9 @@ impl From<RegistryError> for Fault {
                 fault.body["stale"] = serde_json::to_value(stale).unwrap_or_default();
                 fault
             }
-            RegistryError::Twice(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+            RegistryError::Twice(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            }
             RegistryError::Away { .. }
             | RegistryError::Contended(_)
             | RegistryError::Unknown(_)

@@ -30,14 +30,23 @@ pub struct Author(pub String);
 /// All routes below `/api/v1`.
 pub fn router(registry: Registry) -> Router {
     Router::new()
-        .route("/api/v1/openapi.json", get(|| async { json(&openapi::document()) }))
-        .route("/api/v1/schema.json", get(|| async { json(&yaml::json_schema()) }))
+        .route(
+            "/api/v1/openapi.json",
+            get(|| async { json(&openapi::document()) }),
+        )
+        .route(
+            "/api/v1/schema.json",
+            get(|| async { json(&yaml::json_schema()) }),
+        )
         .route("/api/v1/instances", get(instances))
         .route("/api/v1/flows", get(flows))
         .route("/api/v1/watch", get(watch::watch))
         .route("/api/v1/apply", post(apply))
         .route("/api/v1/{kinds}", get(list))
-        .route("/api/v1/{kinds}/{name}", get(read).put(put).patch(patch).delete(delete))
+        .route(
+            "/api/v1/{kinds}/{name}",
+            get(read).put(put).patch(patch).delete(delete),
+        )
         .layer(DefaultBodyLimit::max(MAX_TEXT_BYTES))
         .with_state(registry)
 }
@@ -54,13 +63,22 @@ fn tagged(object: Versioned<Spec>) -> Response {
 }
 
 fn kind_of(kinds: &str) -> Result<Kind, Fault> {
-    let plural = Kind::ALL.into_iter().find(|kind| format!("{}s", kind.word()) == kinds);
-    plural.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("there is nothing called {kinds}")))
+    let plural = Kind::ALL
+        .into_iter()
+        .find(|kind| format!("{}s", kind.word()) == kinds);
+    plural.ok_or_else(|| {
+        Fault::new(
+            StatusCode::NOT_FOUND,
+            format!("there is nothing called {kinds}"),
+        )
+    })
 }
 
 fn key_of(kinds: &str, name: &str) -> Result<Key, Fault> {
     let kind = kind_of(kinds)?;
-    let name: Name = name.parse().map_err(|why| Fault::new(StatusCode::NOT_FOUND, why))?;
+    let name: Name = name
+        .parse()
+        .map_err(|why| Fault::new(StatusCode::NOT_FOUND, why))?;
     Ok(Key::new(kind, name))
 }
 
@@ -79,8 +97,13 @@ async fn list(
     let labels = labels_of(query.as_deref().unwrap_or_default())?;
     let view = registry.view();
     let objects = view.of_kind(kind).into_iter();
-    let chosen: Vec<Value> = objects.filter(|one| one.has_labels(&labels)).map(shown).collect();
-    Ok(json(&json!({"items": chosen, "revision": view.revision(), "away-since": away(&view)})))
+    let chosen: Vec<Value> = objects
+        .filter(|one| one.has_labels(&labels))
+        .map(shown)
+        .collect();
+    Ok(json(
+        &json!({"items": chosen, "revision": view.revision(), "away-since": away(&view)}),
+    ))
 }
 
 fn away(view: &View) -> Option<String> {
@@ -88,14 +111,24 @@ fn away(view: &View) -> Option<String> {
 }
 
 fn labels_of(query: &str) -> Result<Labels, Fault> {
-    let Some(list) = query.split('&').find_map(|part| part.strip_prefix("labels=")) else {
+    let Some(list) = query
+        .split('&')
+        .find_map(|part| part.strip_prefix("labels="))
+    else {
         return Ok(Labels::new());
     };
-    let list = list.replace("%3D", "=").replace("%3d", "=").replace("%2C", ",").replace("%2c", ",");
+    let list = list
+        .replace("%3D", "=")
+        .replace("%3d", "=")
+        .replace("%2C", ",")
+        .replace("%2c", ",");
     let pairs = list.split(',').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, text) = pair
-            .split_once('=')
-            .ok_or_else(|| Fault::new(StatusCode::BAD_REQUEST, format!("{pair:?} is not NAME=TEXT")))?;
+        let (name, text) = pair.split_once('=').ok_or_else(|| {
+            Fault::new(
+                StatusCode::BAD_REQUEST,
+                format!("{pair:?} is not NAME=TEXT"),
+            )
+        })?;
         Ok((name.to_owned(), text.to_owned()))
     });
     pairs.collect()
@@ -118,7 +151,11 @@ async fn put(
     let key = key_of(&kinds, &name)?;
     let document = one_document(&body, &key)?;
     let seen = precondition::seen(&headers, document.replaces, &registry.view(), &key)?;
-    let status = if seen == 0 { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if seen == 0 {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     write(&registry, Change::put(document.object, seen), &extensions).await?;
     let object = present(&registry.view(), &key)?;
     Ok((status, tagged(object)).into_response())
@@ -136,7 +173,11 @@ async fn patch(
     let view = registry.view();
     let seen = precondition::seen(&headers, None, &view, &key)?;
     let patch: Value = serde_json::from_str(&body).map_err(|cause| {
-        Fault::at(cause.line() as u64, cause.column() as u64, format!("the patch is no JSON: {cause}"))
+        Fault::at(
+            cause.line() as u64,
+            cause.column() as u64,
+            format!("the patch is no JSON: {cause}"),
+        )
     })?;
     let mut value = serde_json::to_value(present(&view, &key)?.object()).unwrap_or_default();
     merge(&mut value, &patch);
@@ -195,28 +236,44 @@ async fn apply(
     let is_dry = query.is_some_and(|query| query.split('&').any(|part| part == "dry-run=true"));
     let written = match is_dry {
         true => preview(view.objects(), &changes).map_err(Fault::of_problems)?,
-        false => registry.write_as(&changes, &author(&registry, &extensions)).await?,
+        false => {
+            registry
+                .write_as(&changes, &author(&registry, &extensions))
+                .await?
+        }
     };
     Ok(json(&json!({"items": written, "dry-run": is_dry})))
 }
 
 /// The one document that the text must be, about this object.
 fn one_document(text: &str, key: &Key) -> Result<yaml::Document, Fault> {
-    let mut documents = yaml::parse_documents(text, "body").map_err(Fault::of_text)?.into_iter();
+    let mut documents = yaml::parse_documents(text, "body")
+        .map_err(Fault::of_text)?
+        .into_iter();
     let (Some(document), None) = (documents.next(), documents.next()) else {
-        return Err(Fault::at(0, 0, "the body has to be exactly one document".to_owned()));
+        return Err(Fault::at(
+            0,
+            0,
+            "the body has to be exactly one document".to_owned(),
+        ));
     };
     match document.object.key() == *key {
         true => Ok(document),
         false => {
             let about = document.object.key();
-            Err(Fault::at(document.line, 1, format!("the document is about {about}, the address about {key}")))
+            Err(Fault::at(
+                document.line,
+                1,
+                format!("the document is about {about}, the address about {key}"),
+            ))
         }
     }
 }
 
 async fn write(registry: &Registry, change: Change, extensions: &Extensions) -> Result<(), Fault> {
-    registry.write_as(&[change], &author(registry, extensions)).await?;
+    registry
+        .write_as(&[change], &author(registry, extensions))
+        .await?;
     Ok(())
 }
 
@@ -255,17 +312,26 @@ mod tests {
     #[test]
     fn a_merge_patch_changes_adds_and_removes() {
         let mut value = json!({"spec": {"a": 1, "b": {"c": 2, "d": 3}, "l": [1]}});
-        merge(&mut value, &json!({"spec": {"a": null, "b": {"c": 5}, "l": [2, 3], "n": {"x": null, "y": 1}}}));
-        assert_eq!(value, json!({"spec": {"b": {"c": 5, "d": 3}, "l": [2, 3], "n": {"y": 1}}}));
+        merge(
+            &mut value,
+            &json!({"spec": {"a": null, "b": {"c": 5}, "l": [2, 3], "n": {"x": null, "y": 1}}}),
+        );
+        assert_eq!(
+            value,
+            json!({"spec": {"b": {"c": 5, "d": 3}, "l": [2, 3], "n": {"y": 1}}})
+        );
     }
 
     #[test]
     fn labels_are_read_from_a_query() {
         let found = labels_of("x=1&labels=site%3Dlab,floor=2").unwrap();
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [
-            ("floor".to_owned(), "2".to_owned()),
-            ("site".to_owned(), "lab".to_owned()),
-        ]);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [
+                ("floor".to_owned(), "2".to_owned()),
+                ("site".to_owned(), "lab".to_owned()),
+            ]
+        );
         assert!(labels_of("labels=site").is_err());
     }
 }

@@ -64,8 +64,11 @@ fn paths() -> Map<String, Value> {
     }
     let events = json!({"description": "Server-sent events: object, instance, kafka, and once synced",
         "content": {"text/event-stream": {"schema": {"type": "string"}}}});
-    paths.insert("/api/v1/watch".to_owned(), json!({"get": {
-        "summary": "Everything at first, then every change", "responses": {"200": events}}}));
+    paths.insert(
+        "/api/v1/watch".to_owned(),
+        json!({"get": {
+        "summary": "Everything at first, then every change", "responses": {"200": events}}}),
+    );
     paths.insert("/api/v1/apply".to_owned(), json!({"post": apply()}));
     paths
 }
@@ -107,7 +110,10 @@ fn one(kind: Kind) -> Value {
         for (status, text) in [
             ("404", "There is none"),
             ("409", "It would not fit together with the other objects"),
-            ("412", "It is of another version: the body says what changed"),
+            (
+                "412",
+                "It is of another version: the body says what changed",
+            ),
             ("422", "The body is wrong: with line and column"),
             ("428", "The request does not say which version was seen"),
             ("503", "Kafka does not answer"),

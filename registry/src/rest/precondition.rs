@@ -14,10 +14,15 @@ pub(super) fn seen(
     key: &Key,
 ) -> Result<Version, Fault> {
     let present = view.objects().version(key);
-    match (text(headers, &header::IF_MATCH)?, text(headers, &header::IF_NONE_MATCH)?, of_document) {
-        (Some("*"), None, _) if present == 0 => {
-            Err(Fault::new(StatusCode::PRECONDITION_FAILED, format!("there is no {key}")))
-        }
+    match (
+        text(headers, &header::IF_MATCH)?,
+        text(headers, &header::IF_NONE_MATCH)?,
+        of_document,
+    ) {
+        (Some("*"), None, _) if present == 0 => Err(Fault::new(
+            StatusCode::PRECONDITION_FAILED,
+            format!("there is no {key}"),
+        )),
         (Some("*"), None, _) => Ok(present),
         (Some(tag), None, _) => version(tag),
         (None, Some("*"), _) => Ok(0),
@@ -45,7 +50,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
 fn version(tag: &str) -> Result<Version, Fault> {
     let plain = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
     plain.parse().map_err(|_| {
-        Fault::new(StatusCode::BAD_REQUEST, format!("If-Match: {tag} is no version: write \"7\""))
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            format!("If-Match: {tag} is no version: write \"7\""),
+        )
     })
 }
 
@@ -53,8 +61,14 @@ fn version(tag: &str) -> Result<Version, Fault> {
 mod tests {
     use super::*;
 
-    fn ask(pairs: &[(HeaderName, &str)], of_document: Option<Version>) -> Result<Version, StatusCode> {
-        let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+    fn ask(
+        pairs: &[(HeaderName, &str)],
+        of_document: Option<Version>,
+    ) -> Result<Version, StatusCode> {
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect();
         let key = "source/a".parse().unwrap();
         seen(&headers, of_document, &View::empty(), &key).map_err(|fault| {
             use axum::response::IntoResponse;
@@ -69,8 +83,14 @@ mod tests {
         assert_eq!(ask(&[(header::IF_NONE_MATCH, "*")], None), Ok(0));
         assert_eq!(ask(&[], Some(3)), Ok(3));
         assert_eq!(ask(&[], None), Err(StatusCode::PRECONDITION_REQUIRED));
-        assert_eq!(ask(&[(header::IF_MATCH, "*")], None), Err(StatusCode::PRECONDITION_FAILED));
-        assert_eq!(ask(&[(header::IF_MATCH, "x")], None), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(
+            ask(&[(header::IF_MATCH, "*")], None),
+            Err(StatusCode::PRECONDITION_FAILED)
+        );
+        assert_eq!(
+            ask(&[(header::IF_MATCH, "x")], None),
+            Err(StatusCode::BAD_REQUEST)
+        );
         let both = [(header::IF_MATCH, "\"7\""), (header::IF_NONE_MATCH, "*")];
         assert_eq!(ask(&both, None), Err(StatusCode::BAD_REQUEST));
     }

@@ -111,10 +111,19 @@ impl Told {
     fn instances(&mut self, view: &View, events: &mut String) {
         let mut gone = std::mem::take(&mut self.instances);
         for seen in view.instances() {
-            let Seen { last_seen, liveness, instance, .. } = seen;
+            let Seen {
+                last_seen,
+                liveness,
+                instance,
+                ..
+            } = seen;
             let said = (*last_seen, *liveness);
             if gone.remove(&instance.id) != Some(said) {
-                event(events, "instance", &json!({"id": instance.id, "instance": seen}));
+                event(
+                    events,
+                    "instance",
+                    &json!({"id": instance.id, "instance": seen}),
+                );
             }
             self.instances.insert(instance.id.clone(), said);
         }

@@ -3,9 +3,9 @@
 //! Opening the transactional id fences every other writer. Whoever is fenced between reading the versions and committing
 //! is refused by Kafka, reads again and tries again. So versions are compared with what surely is the newest state.
 
+use super::Shared;
 use super::log::{BY, Log, WRITE, WriteMark, object_of, offset_of};
 use super::plan::{Change, Outcome, Plan, Refusal, Step, Written, plan};
-use super::Shared;
 use crate::diff;
 use crate::error::{RegistryError, Stale};
 use crate::model::{Key, Version};
@@ -70,7 +70,9 @@ impl Writer {
             let answer = self.write(&request);
             let is_answered = match &answer {
                 Ok(_) => true,
-                Err(RegistryError::Stale(_) | RegistryError::Refused(_) | RegistryError::Twice(_)) => true,
+                Err(
+                    RegistryError::Stale(_) | RegistryError::Refused(_) | RegistryError::Twice(_),
+                ) => true,
                 Err(_) => false,
             };
             if !is_answered {
@@ -140,7 +142,9 @@ impl Writer {
     fn refuse_while_away(&self) -> Result<(), RegistryError> {
         let since = self.shared.view.borrow().away_since();
         match since {
-            Some(since) if jiff::Timestamp::now().duration_since(since).unsigned_abs() > AWAY_FOR => {
+            Some(since)
+                if jiff::Timestamp::now().duration_since(since).unsigned_abs() > AWAY_FOR =>
+            {
                 Err(RegistryError::Away { since })
             }
             _ => Ok(()),
@@ -221,7 +225,11 @@ impl Writer {
                 (_, Some(version)) => *version,
                 (_, None) => self.log.objects.version(&key),
             };
-            Written { key, outcome, version }
+            Written {
+                key,
+                outcome,
+                version,
+            }
         });
         let revision = ours.values().copied().max().unwrap_or(0);
         (written.collect(), revision)
@@ -274,7 +282,9 @@ impl Writer {
         let offset = offset_of(version)?;
         let session = self.session.as_mut()?;
         let mut found = None;
-        let read = session.reader.read(offset..offset + 1, |record| found = Some(record));
+        let read = session
+            .reader
+            .read(offset..offset + 1, |record| found = Some(record));
         if let Err(fault) = read {
             tracing::warn!(%fault, version, "an old version cannot be read");
         }

@@ -119,7 +119,8 @@ struct Written<S> {
 
 fn document(node: &Node) -> Result<Document, (Place, String)> {
     let Some((_, kind)) = node.entry("kind") else {
-        let message = "a document begins with `kind:` (Source, Processor, Pipeline, Consumer or Assignment)";
+        let message =
+            "a document begins with `kind:` (Source, Processor, Pipeline, Consumer or Assignment)";
         return Err((node.place, message.to_owned()));
     };
     let value = kind.to_value();
@@ -132,7 +133,9 @@ fn document(node: &Node) -> Result<Document, (Place, String)> {
         Ok(Kind::Assignment) => typed::<Assignment>(node),
         Err(_) => Err((
             kind.place,
-            format!("{value} is no kind: there are Source, Processor, Pipeline, Consumer and Assignment"),
+            format!(
+                "{value} is no kind: there are Source, Processor, Pipeline, Consumer and Assignment"
+            ),
         )),
     }
 }
@@ -160,9 +163,7 @@ fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Pla
     let mut last_key = None;
     for segment in path.iter() {
         let next = match segment {
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                node.entry(key).map(|(key, node)| (key, node))
-            }
+            Segment::Map { key } | Segment::Enum { variant: key } => node.entry(key),
             Segment::Seq { index } => node.item(*index).map(|item| (item.place, item)),
             Segment::Unknown => None,
         };
