@@ -188,6 +188,7 @@ impl Flow {
             self.tell();
             let event = self.next_event(feed, shutdown).await?;
             self.apply(event).await?;
+            self.tell(); // giving out may wait for a slow sink
         }
     }
 
@@ -277,6 +278,9 @@ impl Flow {
         if self.stage != Stage::Reading || self.finish.refuses(lane, offset, record.timestamp_ms) {
             self.control.release(lane_id, 1, record.memory_bytes());
             return;
+        }
+        if let Some(steering) = self.steering.as_mut().filter(|_| lane.is_read()) {
+            steering.touch();
         }
         lane.take(offset);
         // Tracks and alerts follow from every record; the sinks are spared what they have when it is given.

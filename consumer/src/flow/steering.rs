@@ -30,7 +30,7 @@ pub struct Notice {
 /// What the flow has seen of what it reads, by topic.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
-    /// Topics with a partition that is read here, and those whose streams have been seen in this run.
+    /// Topics with a partition that is read here.
     pub topics: BTreeMap<Arc<str>, TopicSeen>,
 }
 
@@ -39,7 +39,9 @@ pub struct Seen {
 pub struct TopicSeen {
     /// Partitions that are read here, and the sinks have all there is of them.
     pub is_read: bool,
-    /// How its streams ended, if each one seen in this run has ended.
+    /// Records of it have been given to the sinks since it is read here.
+    pub has_begun: bool,
+    /// How its streams ended, if each one seen since it is read here has ended.
     pub ended: Option<String>,
     /// The partitions that are read here.
     pub lanes: Vec<LaneSeen>,
@@ -159,8 +161,20 @@ impl Steering {
             notice = self.notices.recv() => notice.map(Order::Show),
         };
         match told {
-            Some(order) => order,
+            Some(order) => {
+                self.forget_others(&order);
+                order
+            }
             None => std::future::pending().await,
+        }
+    }
+
+    /// What is not read any more begins anew when it is read again.
+    fn forget_others(&mut self, order: &Order) {
+        if let Order::Read(topics) = order {
+            let is_read = |topic: &Arc<str>| topics.iter().any(|read| **read == **topic);
+            self.streams.retain(|(topic, _), _| is_read(topic));
+            self.meters.retain(|tp, _| is_read(&tp.topic));
         }
     }
 
@@ -194,13 +208,10 @@ impl Steering {
         if span.epoch < stream.epoch {
             return; // its last records come late
         }
-        let had_ended = stream.epoch == span.epoch && stream.ended.is_some();
         let has_ended = span.what == What::End;
+        self.is_dirty |= has_ended != stream.ended.is_some();
         stream.epoch = span.epoch;
-        if has_ended != had_ended {
-            stream.ended = has_ended.then_some(how);
-            self.is_dirty = true;
-        }
+        stream.ended = has_ended.then_some(how);
     }
 
     /// Partitions have come, gone, or been read to their ends.
@@ -246,6 +257,7 @@ impl Steering {
         }
         for (name, seen) in &mut topics {
             let own = self.streams.iter().filter(|((topic, _), _)| topic == name);
+            seen.has_begun = own.clone().next().is_some();
             let ends: Option<Vec<&String>> = own.map(|(_, stream)| stream.ended.as_ref()).collect();
             seen.ended = ends.and_then(|ends| ends.first().map(|how| (*how).clone()));
         }
@@ -302,10 +314,11 @@ mod tests {
         follow(&mut steering, span(2, What::Frame));
         assert_eq!(told(&mut steering, &helm, &lane).ended, None);
         follow(&mut steering, span(1, What::End));
-        assert_eq!(
-            told(&mut steering, &helm, &lane).ended,
-            None,
-            "an older one"
-        );
+        let older = told(&mut steering, &helm, &lane);
+        assert_eq!((older.has_begun, older.ended), (true, None));
+        steering.forget_others(&Order::Read(vec!["t".to_owned()]));
+        assert!(told(&mut steering, &helm, &lane).has_begun);
+        steering.forget_others(&Order::Read(Vec::new()));
+        assert!(!told(&mut steering, &helm, &lane).has_begun);
     }
 }

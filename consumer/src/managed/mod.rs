@@ -17,7 +17,7 @@ mod topics;
 use crate::config::ManagedConfig;
 use anyhow::Context;
 use registry::instance::{InstanceIdentity, Service};
-use registry::model::{Consumer, Version, Versioned};
+use registry::model::{Consumer, Key, Kind, Version, Versioned};
 use registry::{Registry, Reporter};
 use session::{Session, SessionEnd};
 use tokio_util::sync::CancellationToken;
@@ -73,23 +73,27 @@ impl Following {
 
     /// Waits for a declaration that can be run. None: stopped before there was one.
     async fn declaration(&self, shutdown: &CancellationToken) -> anyhow::Result<Option<Declared>> {
+        let name = &self.settings.name;
         let mut changes = self.registry.changes();
-        let mut refused: Option<Version> = None;
+        // Views come with every heartbeat: each thing is said once.
+        let mut said: Option<Version> = None;
         loop {
             let view = changes.borrow_and_update().clone();
-            match view.consumer(&self.settings.name) {
-                Some(consumer) => match self.check(consumer) {
-                    Ok(declared) => return Ok(Some(declared)),
-                    Err(why) if refused != Some(consumer.version) => {
-                        tracing::error!("consumer {}: {why}; waiting for a change", consumer.name);
-                        refused = Some(consumer.version);
-                    }
-                    Err(_) => {}
-                },
-                None => tracing::info!(
-                    "no consumer {} is declared; waiting for one (framelane apply)",
-                    self.settings.name
-                ),
+            let version = view
+                .objects()
+                .version(&Key::new(Kind::Consumer, name.clone()));
+            let is_new = said.replace(version) != Some(version);
+            match view.consumer(name).map(|consumer| self.check(consumer)) {
+                Some(Ok(declared)) => return Ok(Some(declared)),
+                Some(Err(why)) if is_new => {
+                    tracing::error!("consumer {name}: {why}; waiting for a change");
+                }
+                None if is_new => {
+                    tracing::info!(
+                        "no consumer {name} is declared yet; waiting for one (framelane apply)"
+                    );
+                }
+                Some(Err(_)) | None => {}
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),

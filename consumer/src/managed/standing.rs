@@ -80,6 +80,7 @@ impl Known<'_> {
     /// Whether frames come of it.
     pub fn standing(&self) -> Standing {
         let stream_end = self.seen.and_then(|seen| seen.ended.clone());
+        let is_under_way = self.seen.is_some_and(|seen| seen.has_begun) && stream_end.is_none();
         let closed = |why: String, has_ended| Standing::Closed { why, has_ended };
         match &self.reported {
             Reported::Opening | Reported::Live => Standing::Open,
@@ -91,6 +92,8 @@ impl Known<'_> {
                 Some(how) => closed(format!("ended: {how}"), true),
                 None => Standing::Open,
             },
+            // Its last records are on their way: the one that ends it is among them.
+            Reported::Ended(_) if is_under_way => Standing::Open,
             Reported::Ended(how) => closed(format!("ended: {how}"), true),
             // Not open at this moment, and its stream has ended since this consumer reads it: it was open.
             Reported::Waiting(why) if stream_end.is_some() => closed(why.clone(), true),
@@ -109,8 +112,18 @@ mod tests {
     use super::*;
 
     fn standing(reported: Reported, ended: Option<&str>, opens_for_watchers: bool) -> Standing {
+        standing_of(reported, ended, opens_for_watchers, ended.is_some())
+    }
+
+    fn standing_of(
+        reported: Reported,
+        ended: Option<&str>,
+        opens_for_watchers: bool,
+        has_begun: bool,
+    ) -> Standing {
         let seen = TopicSeen {
             is_read: true,
+            has_begun,
             ended: ended.map(str::to_owned),
             lanes: Vec::new(),
         };
@@ -147,6 +160,14 @@ mod tests {
             let found = standing(reported.clone(), stream_end, false);
             assert_eq!(has_ended(&found), expected, "{reported:?} {stream_end:?}");
         }
+    }
+
+    #[test]
+    fn a_source_has_not_ended_before_the_end_of_its_stream_was_read() {
+        let ended = || Reported::Ended("x".to_owned());
+        assert_eq!(standing_of(ended(), None, false, true), Standing::Open);
+        let read_before = standing_of(ended(), None, false, false);
+        assert_eq!(has_ended(&read_before), Some(true));
     }
 
     #[test]
