@@ -1,6 +1,8 @@
 //! `producer --managed`: sources come, change and go while the others go on; two producers of one host.
 
-use crate::harness::{Lab, Lines, Process, consume, lines_so_far, name, shared, wait_for};
+use crate::harness::{
+    Follower, Lab, Lines, Process, clip, consume, lines_so_far, name, shared, wait_for,
+};
 use jiff::Timestamp;
 use kafka_node::{Kafka, Options};
 use registry::instance::{Service, SourceState};
@@ -47,12 +49,11 @@ fn sources_come_change_and_go_while_the_others_go_on() {
     });
     assert!(producer.stop().success());
 
-    let view = lab.view();
-    assert!(
-        view.instances()
-            .all(|one| one.instance.service != Service::Producer),
-        "it has said goodbye"
-    );
+    wait_for("its goodbye", || {
+        let view = lab.view();
+        let mut producers = view.instances().map(|one| one.instance.service);
+        (!producers.any(|service| service == Service::Producer)).then_some(())
+    });
     let changed = consume(shared(), &changing, &[]);
     assert_eq!(changed.epochs(&changing), [1, 2, 3]);
     for epoch in 1..=3 {
@@ -190,6 +191,27 @@ fn a_killed_producer_is_replaced_by_the_one_that_stands_by() {
     );
     let count = assert_whole(&lines, &source, 2);
     lines.assert_run(&source, 2, count, "stopped");
+}
+
+#[test]
+fn an_import_goes_on_behind_the_last_frame_that_the_killed_producer_wrote() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let one = lab.producer();
+    lab.apply(&format!(
+        "kind: Source\nname: {source}\nspec:\n  host: lab1\n  file: {}\n  options: {{resume: true, resize: 192x144}}\n",
+        clip()
+    ));
+    lab.wait_for_state(&source, SourceState::Live);
+    let heir = lab.producer();
+    lab.wait_for_instance("the one that stands by", |instance| {
+        instance.pid == heir.id() && instance.sources.is_empty()
+    });
+    Follower::new(shared(), &source).wait_for(30);
+    one.kill9();
+    lab.wait_for_state(&source, SourceState::Ended);
+    assert!(heir.stop().success());
+    consume(shared(), &source, &[]).assert_run(&source, 1, 220, "finished");
 }
 
 #[test]

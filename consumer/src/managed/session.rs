@@ -10,7 +10,7 @@ use anyhow::Context;
 use pipeline::kafka::Admin;
 use registry::View;
 use registry::instance::Lane;
-use registry::model::{Key, Kind, Version};
+use registry::model::{Key, Kind, Name, Version};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
                 self.choice.take_back(&source); // the sinks are slow: later
             }
         }
-        self.report(&view, &seen, decision.read);
+        self.report(&view, &seen, &decision.read);
         decision.is_over.then_some(SessionEnd::Over)
     }
 
@@ -175,8 +175,9 @@ impl<'a> Session<'a> {
         is_written
     }
 
-    fn report(&self, view: &View, seen: &Seen, watches: Vec<String>) {
+    fn report(&self, view: &View, seen: &Seen, read: &[String]) {
         let name = &self.following.settings.name;
+        let watches = watched(view, read);
         let mut applied = vec![(
             Key::new(Kind::Consumer, name.clone()),
             self.declared.consumer.version,
@@ -200,7 +201,7 @@ impl<'a> Session<'a> {
             })
             .collect();
         self.following.reporter.update(|instance| {
-            instance.watches = watches;
+            instance.watches = watches.into_iter().collect();
             instance.lanes = lanes;
             instance.applied.clear();
             applied
@@ -208,6 +209,14 @@ impl<'a> Session<'a> {
                 .for_each(|(key, version)| instance.apply(key, *version));
         });
     }
+}
+
+/// What is to be open: whatever is read, and the sources that its frames come from in the end.
+fn watched(view: &View, read: &[String]) -> BTreeSet<String> {
+    let names = read.iter().filter_map(|name| name.parse::<Name>().ok());
+    let roots = names.flat_map(|name| view.roots(&name));
+    let roots = roots.map(|name| name.to_string());
+    read.iter().cloned().chain(roots).collect()
 }
 
 /// The topic of a source or of a stage's output.

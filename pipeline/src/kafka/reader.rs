@@ -256,8 +256,17 @@ impl Reader {
             lock(&self.shared.assignee).assigned(None);
             self.consumer = new_consumer(&self.client, &self.shared)?;
         }
+        self.get_to_know(&topics);
         self.subscription = Subscription::Topics(topics);
         Ok(())
+    }
+
+    /// A client that has yet to hear of one of the topics takes those that it is to read no more for deleted: they would be
+    /// lost rather than given back in order. If Kafka does not answer now, that is what happens.
+    fn get_to_know(&self, topics: &[String]) {
+        const ASK: Duration = Duration::from_secs(2);
+        let mut names = topics.iter().filter(|topic| !topic.starts_with('^'));
+        names.all(|topic| self.consumer.fetch_metadata(Some(topic), ASK).is_ok());
     }
 
     /// Every lane is another's now. A new consumer has no memory of them.
