@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use jiff::Timestamp;
 use kafka_node::{Kafka, Options};
+use nix::sys::signal::Signal;
 use registry::instance::{Service, SourceState};
 use std::time::{Duration, Instant};
 
@@ -191,6 +192,39 @@ fn a_killed_producer_is_replaced_by_the_one_that_stands_by() {
     );
     let count = assert_whole(&lines, &source, 2);
     lines.assert_run(&source, 2, count, "stopped");
+}
+
+#[test]
+fn a_producer_that_was_only_taken_for_dead_stands_by_when_it_comes_back() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let (stalled, heir) = two_producers(&lab, &source);
+    stalled.signal(Signal::SIGSTOP);
+    wait_for("the second epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 2).then_some(())
+    });
+    stalled.signal(Signal::SIGCONT);
+    lab.wait_for_instance("the first one to stand by", |instance| {
+        instance.pid == stalled.id() && instance.sources.is_empty()
+    });
+    let frames = lab.said(&source).map_or(0, |said| said.frames);
+    wait_for("more frames of the heir", || {
+        let said = lab.said(&source)?;
+        (said.frames > frames + 20 && said.last?.epoch == 2).then_some(())
+    });
+    // And it takes over again.
+    assert!(heir.stop().success());
+    wait_for("the third epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 3).then_some(())
+    });
+    assert!(stalled.stop().success());
+    let lines = consume(shared(), &source, &["--verify-picture"]);
+    assert_eq!(lines.epochs(&source), [1, 2, 3]);
+    for epoch in 1..=3 {
+        assert!(assert_whole(&lines, &source, epoch) > 0);
+    }
 }
 
 #[test]

@@ -56,7 +56,14 @@ fn reported(view: &View, source: &Versioned<Source>) -> Reported {
         let mut said = instance.sources.iter().filter(|_| is_of_host);
         said.find(|said| source.name == said.name.as_str()).cloned()
     };
-    match view.live().find_map(|seen| of(&seen.instance)) {
+    // One that was taken for dead may still speak beside the one that took over.
+    let rank = |said: &RunningSource| match said.state {
+        SourceState::Live => 0,
+        SourceState::Opening => 1,
+        SourceState::Waiting | SourceState::Ended | SourceState::Failed => 2,
+    };
+    let said = view.live().filter_map(|seen| of(&seen.instance));
+    match said.min_by_key(rank) {
         Some(said) => match said.state {
             SourceState::Opening => Reported::Opening,
             SourceState::Live => Reported::Live,
