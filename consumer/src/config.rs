@@ -23,7 +23,7 @@ pub enum Work {
     /// To read these topics.
     Topics(Box<Config>),
     /// To read what a registry assigns to it, while it does.
-    Managed(ManagedConfig),
+    Managed(Box<ManagedConfig>),
 }
 
 /// Whose sources are read.
@@ -44,11 +44,11 @@ impl TryFrom<Args> for Work {
         let Some(name) = args.managed.name.clone().filter(|_| args.managed.managed) else {
             return Ok(Self::Topics(Box::new(args.try_into()?)));
         };
-        Ok(Self::Managed(ManagedConfig {
+        Ok(Self::Managed(Box::new(ManagedConfig {
             kafka: KafkaConfig::try_from(args.kafka)?,
             name,
             registry: args.managed.registry.registry.to_string(),
-        }))
+        })))
     }
 }
 

@@ -55,7 +55,7 @@ pub async fn run(work: Work, shutdown: CancellationToken) -> anyhow::Result<()> 
     decode::use_one_thread().context("setting up OpenCV")?;
     match work {
         Work::Topics(config) => show(*config, None, shutdown).await,
-        Work::Managed(settings) => managed::run(settings, shutdown).await,
+        Work::Managed(settings) => managed::run(*settings, shutdown).await,
     }
 }
 

@@ -10,8 +10,11 @@ use tokio::task::JoinHandle;
 pub struct Topics {
     admin: Arc<Admin>,
     known: HashMap<String, bool>,
-    asking: Option<JoinHandle<Vec<(String, Result<bool, KafkaFault>)>>>,
+    asking: Option<JoinHandle<Vec<Answer>>>,
 }
+
+/// A topic, and whether it exists.
+type Answer = (String, Result<bool, KafkaFault>);
 
 impl Topics {
     /// Nothing is known yet.

@@ -95,9 +95,9 @@ pub enum Outcome {
     TakenOver(String),
 }
 
-impl Slot {
+impl Default for Slot {
     /// Nothing is known of it yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             declared: None,
             version: 0,
@@ -107,7 +107,9 @@ impl Slot {
             failures: 0,
         }
     }
+}
 
+impl Slot {
     /// What is declared now, in this version of its object.
     pub fn declare(&mut self, declared: Result<Declared, String>, version: Version) {
         self.declared = Some(declared);
@@ -273,11 +275,16 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse_sources;
+    use crate::args::SourceArgs;
 
-    fn declared(options: &str, opening: Opening) -> Result<Declared, String> {
-        let text = format!("sources: [{{topic: t, pattern: 64x64@10, {options}}}]");
-        let config = parse_sources(&text)?.remove(0);
+    fn declared(count: u64, opening: Opening) -> Result<Declared, String> {
+        let args = SourceArgs {
+            topic: Some("t".to_owned()),
+            pattern: Some("64x64@10".parse()?),
+            count: Some(count),
+            ..SourceArgs::default()
+        };
+        let config = SourceConfig::try_from(args).map_err(|cause| cause.to_string())?;
         Ok(Declared {
             config: Arc::new(config),
             opening,
@@ -314,14 +321,14 @@ mod tests {
 
     #[test]
     fn only_what_changes_a_source_restarts_it() {
-        let (mut slot, now) = (Slot::new(), Now::read());
-        slot.declare(declared("count: 5", Opening::Always), 1);
+        let (mut slot, now) = (Slot::default(), Now::read());
+        slot.declare(declared(5, Opening::Always), 1);
         assert!(step(&mut slot, 0, now));
         let close_after = Duration::from_secs(1);
-        slot.declare(declared("count: 5", Opening::OnDemand { close_after }), 2);
+        slot.declare(declared(5, Opening::OnDemand { close_after }), 2);
         assert!(!step(&mut slot, 1, now));
         assert!(matches!(slot.phase(), Phase::Running(_)));
-        slot.declare(declared("count: 6", Opening::Always), 3);
+        slot.declare(declared(6, Opening::Always), 3);
         assert!(!step(&mut slot, 1, now));
         assert!(matches!(slot.phase(), Phase::Stopping(run, _) if run.stop.is_cancelled()));
         slot.ended(Outcome::Done, now.instant);
@@ -330,10 +337,10 @@ mod tests {
 
     #[test]
     fn what_came_to_its_end_runs_again_only_when_it_changes_or_is_opened_anew() {
-        let (mut slot, now) = (Slot::new(), Now::read());
+        let (mut slot, now) = (Slot::default(), Now::read());
         let close_after = Duration::ZERO;
         let on_demand = || Opening::OnDemand { close_after };
-        slot.declare(declared("count: 5", on_demand()), 1);
+        slot.declare(declared(5, on_demand()), 1);
         assert!(!step(&mut slot, 0, now));
         assert!(step(&mut slot, 1, now));
         slot.ended(Outcome::Done, now.instant);
@@ -344,14 +351,14 @@ mod tests {
         assert!(matches!(slot.phase(), Phase::Closed(_)));
         assert!(step(&mut slot, 1, now), "watched again");
         slot.ended(Outcome::Done, now.instant);
-        slot.declare(declared("count: 6", on_demand()), 2);
+        slot.declare(declared(6, on_demand()), 2);
         assert!(step(&mut slot, 1, now), "changed");
     }
 
     #[test]
     fn a_failure_is_tried_again_ever_later_and_at_once_when_the_settings_change() {
-        let (mut slot, mut now) = (Slot::new(), Now::read());
-        slot.declare(declared("count: 5", Opening::Always), 1);
+        let (mut slot, mut now) = (Slot::default(), Now::read());
+        slot.declare(declared(5, Opening::Always), 1);
         for pause in [1, 2, 4, 8, 16, 30, 30] {
             assert!(step(&mut slot, 0, now));
             slot.ended(Outcome::Failed("no camera".to_owned()), now.instant);
@@ -361,7 +368,7 @@ mod tests {
         }
         assert!(step(&mut slot, 0, now));
         slot.ended(Outcome::Failed("no camera".to_owned()), now.instant);
-        slot.declare(declared("count: 6", Opening::Always), 2);
+        slot.declare(declared(6, Opening::Always), 2);
         assert!(step(&mut slot, 0, now));
         now = later(now, LONG_RUN);
         slot.ended(Outcome::Failed("unplugged".to_owned()), now.instant);
@@ -370,11 +377,11 @@ mod tests {
 
     #[test]
     fn refused_settings_fail_a_source_that_does_not_run_and_leave_one_that_does() {
-        let (mut slot, now) = (Slot::new(), Now::read());
+        let (mut slot, now) = (Slot::default(), Now::read());
         slot.declare(Err("quality 700".to_owned()), 1);
         assert!(!step(&mut slot, 1, now));
         assert!(matches!(slot.phase(), Phase::Failed { why, .. } if why == "quality 700"));
-        slot.declare(declared("count: 5", Opening::Always), 2);
+        slot.declare(declared(5, Opening::Always), 2);
         assert!(step(&mut slot, 1, now));
         slot.declare(Err("quality 800".to_owned()), 3);
         assert!(!step(&mut slot, 1, now));
@@ -384,12 +391,12 @@ mod tests {
 
     #[test]
     fn what_was_taken_over_waits_for_a_change_and_what_was_deleted_goes() {
-        let (mut slot, now) = (Slot::new(), Now::read());
-        slot.declare(declared("count: 5", Opening::Always), 1);
+        let (mut slot, now) = (Slot::default(), Now::read());
+        slot.declare(declared(5, Opening::Always), 1);
         assert!(step(&mut slot, 0, now));
         slot.ended(Outcome::TakenOver("by another".to_owned()), now.instant);
         assert!(!step(&mut slot, 0, later(now, LONG_RUN)));
-        slot.declare(declared("count: 6", Opening::Always), 2);
+        slot.declare(declared(6, Opening::Always), 2);
         assert!(step(&mut slot, 0, now));
         slot.withdraw();
         assert!(!step(&mut slot, 0, now) && !slot.is_gone());

@@ -56,7 +56,7 @@ impl Sources {
         }
         for source in view.sources().filter(|source| source.spec.host == *host) {
             let name = source.name.as_str();
-            let slot = self.slots.entry(name.to_owned()).or_insert_with(Slot::new);
+            let slot = self.slots.entry(name.to_owned()).or_default();
             if !slot.is_at(source.version) {
                 slot.declare(spec::declared(source), source.version);
             }
