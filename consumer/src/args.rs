@@ -6,6 +6,8 @@ use crate::sinks::{ReportSpec, SinkSpec};
 use crate::track::ContentMode;
 use pipeline::kafka::KafkaArgs;
 use pipeline::service::TelemetryArgs;
+use registry::RegistryArgs;
+use registry::model::Name;
 use std::time::Duration;
 
 const AFTER_HELP: &str = r#"Examples:
@@ -16,6 +18,7 @@ const AFTER_HELP: &str = r#"Examples:
   consumer --topic cam0.people --group door --for 2s --cooldown 30s --do webhook:http://HOST/door \
       --when 'results.exists(r, r.detections.exists(d, d.label == "person" && d.confidence > 0.6))'
   consumer --topic cam0.people --until end --report html:report.html
+  consumer --managed --name monitor1                             what the registry assigns to it
 
 Sinks (--sink, repeatable; every sink sees every record in the same order):
   window      the pictures with their results; q or Esc quits (needs a display)
@@ -55,7 +58,11 @@ Exit codes: 0 done, 1 failed while running, 2 wrong settings."#;
 pub struct Args {
     /// A topic to read, or a pattern of topics that begins with ^ (e.g. '^cam[0-9]+$'); repeatable. With --group, topics
     /// that come to match a pattern later are read too
-    #[arg(long = "topic", required = true, value_name = "NAME|^REGEX")]
+    #[arg(
+        long = "topic",
+        required_unless_present = "managed",
+        value_name = "NAME|^REGEX"
+    )]
     pub topics: Vec<String>,
 
     /// Read as a member of this consumer group, which remembers progress. Without it: read alone, commit nothing
@@ -177,6 +184,10 @@ pub struct Args {
     #[arg(long)]
     pub verify_picture: bool,
 
+    /// Who says what is read
+    #[command(flatten)]
+    pub managed: ManagedArgs,
+
     /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaArgs,
@@ -185,6 +196,50 @@ pub struct Args {
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
 }
+
+/// Options that are declared elsewhere.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Managed")]
+pub struct ManagedArgs {
+    /// Follow the registry: read the sources that it assigns to this consumer, into the sinks and with the options that it
+    /// declares, and change over while running
+    #[arg(long, requires = "name", conflicts_with_all = DECLARED)]
+    pub managed: bool,
+
+    /// The consumer's name in the registry. Its group is framelane.consumer.NAME: several of a name share the work
+    #[arg(long, value_name = "NAME", requires = "managed")]
+    pub name: Option<Name>,
+
+    /// Where the registry is
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// What the registry says for a managed consumer.
+const DECLARED: [&str; 22] = [
+    "topics",
+    "group",
+    "instance",
+    "from",
+    "until",
+    "rate",
+    "sinks",
+    "overwrite",
+    "overlay",
+    "fps",
+    "reorder",
+    "reorder_window",
+    "reorder_time",
+    "track",
+    "output",
+    "content",
+    "when",
+    "hold",
+    "cooldown",
+    "actions",
+    "report",
+    "verify_picture",
+];
 
 fn positive(text: &str) -> Result<f64, String> {
     text.parse::<f64>()

@@ -10,13 +10,49 @@ use crate::track::{ContentMode, topics::is_topic_part};
 use pipeline::kafka::{GroupMember, KafkaConfig, Membership, Position};
 use pipeline::service::ConfigError;
 use regex_lite::Regex;
+use registry::model::Name;
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// After this much silence the group takes a member for dead. Kafka's default is 45 s; a person watches this one.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Everything that [`crate::run`] needs to know.
+/// What a consumer is to do.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// To read these topics.
+    Topics(Box<Config>),
+    /// To read what a registry assigns to it, while it does.
+    Managed(Box<ManagedConfig>),
+}
+
+/// Whose sources are read.
+#[derive(Debug, Clone)]
+pub struct ManagedConfig {
+    /// Where Kafka is.
+    pub kafka: KafkaConfig,
+    /// The consumer's name.
+    pub name: Name,
+    /// The registry's topic.
+    pub registry: String,
+}
+
+impl TryFrom<Args> for Work {
+    type Error = anyhow::Error;
+
+    fn try_from(args: Args) -> Result<Self, anyhow::Error> {
+        let Some(name) = args.managed.name.clone().filter(|_| args.managed.managed) else {
+            return Ok(Self::Topics(Box::new(args.try_into()?)));
+        };
+        Ok(Self::Managed(Box::new(ManagedConfig {
+            kafka: KafkaConfig::try_from(args.kafka)?,
+            name,
+            registry: args.managed.registry.registry.to_string(),
+        })))
+    }
+}
+
+/// Everything that it takes to read and to show.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where Kafka is.

@@ -1,5 +1,6 @@
 //! One record on its way to the sinks: all of them share it, and its memory is free when the last one is done.
 
+use crate::flow::steering::Notice;
 use crate::monitor::Judged;
 use crate::order::Verdict;
 use crate::pace::Captured;
@@ -73,6 +74,13 @@ pub enum Content {
     Message(Box<Kind>),
     /// No message; why not.
     Undecodable(String),
+    /// No record either: a source has nothing to show.
+    Absent {
+        /// Its name.
+        source: Arc<str>,
+        /// Why, for people.
+        why: String,
+    },
 }
 
 impl Content {
@@ -117,7 +125,7 @@ impl Delivery {
         let origin = Origin::of(&record);
         let span = match &content {
             Content::Message(message) => Span::of(message),
-            Content::Undecodable(_) => None,
+            Content::Undecodable(_) | Content::Absent { .. } => None,
         };
         Self {
             tp: record.lane,
@@ -169,12 +177,46 @@ impl Delivery {
         }
     }
 
+    /// What stands for a source that has nothing to show. It is of no lane, and no progress knows it.
+    pub fn absent(notice: Notice, control: &FeedControl) -> Self {
+        /// No assignment has this id.
+        const NO_LANE: u64 = 0;
+        let received_unix_ns = wire::now_unix_ns();
+        Self {
+            tp: TopicPartition::new(notice.topic, 0),
+            offset: i64::MAX,
+            received_unix_ns,
+            payload_bytes: 0,
+            content: Content::Absent {
+                source: notice.source,
+                why: notice.why,
+            },
+            span: None,
+            origin: Origin::default(),
+            verdict: Verdict::default(),
+            trails: Vec::new(),
+            judged: Judged::default(),
+            pictures: Pictures::default(),
+            lane: NO_LANE,
+            _room: Room {
+                control: control.clone(),
+                lane: NO_LANE,
+                bytes: 0,
+            },
+        }
+    }
+
     /// What it says, if it is a message.
     pub fn message(&self) -> Option<&Kind> {
         match &self.content {
             Content::Message(message) => Some(message),
-            Content::Undecodable(_) => None,
+            Content::Undecodable(_) | Content::Absent { .. } => None,
         }
+    }
+
+    /// True for what is no record, but says why there is none.
+    pub fn is_absence(&self) -> bool {
+        matches!(self.content, Content::Absent { .. })
     }
 
     /// The frame, if it is one.
@@ -195,11 +237,12 @@ impl Delivery {
         })
     }
 
-    /// `frame`, `gap`, `end` or `undecodable`.
+    /// `frame`, `gap`, `end`, `undecodable` or `absent`.
     pub fn word(&self) -> &'static str {
         match &self.content {
             Content::Message(message) => message.word(),
             Content::Undecodable(_) => "undecodable",
+            Content::Absent { .. } => "absent",
         }
     }
 

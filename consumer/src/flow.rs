@@ -10,6 +10,7 @@
 mod error;
 mod giving;
 mod settle;
+pub mod steering;
 
 pub use error::FlowError;
 
@@ -30,7 +31,9 @@ use error::COMMIT_GRACE;
 use pipeline::kafka::{self, Feed, FeedControl, FeedEvent, Incoming};
 use pipeline::wire;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
+use steering::{Notice, Order, Steering};
 use tokio_util::sync::CancellationToken;
 
 /// Everything between Kafka and the sinks.
@@ -55,6 +58,8 @@ pub struct Flow {
     trails: Trails,
     status: Status,
     stage: Stage,
+    /// None if nobody steers.
+    steering: Option<Steering>,
 }
 
 /// What a flow is made of.
@@ -75,6 +80,8 @@ pub struct Parts {
     pub closing: CancellationToken,
     /// What is committed when the sinks are safe.
     pub commits: Commits,
+    /// None if nobody steers.
+    pub steering: Option<Steering>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +99,7 @@ enum Event {
     Sinks,
     Committed,
     Restored,
+    Ordered(Order),
     Time,
     Shutdown,
 }
@@ -108,6 +116,7 @@ impl Flow {
             monitor,
             closing,
             commits,
+            steering,
         } = parts;
         Self {
             sequencer: Sequencer::new(config.reorder, config.rate, &done.reorder),
@@ -124,6 +133,7 @@ impl Flow {
             closing,
             trails: Trails::default(),
             stage: Stage::Reading,
+            steering,
         }
     }
 
@@ -175,8 +185,10 @@ impl Flow {
             } else if self.checkpoints.is_due(&self.crew) {
                 self.begin_checkpoint().await?;
             }
+            self.tell();
             let event = self.next_event(feed, shutdown).await?;
             self.apply(event).await?;
+            self.tell(); // giving out may wait for a slow sink
         }
     }
 
@@ -192,6 +204,7 @@ impl Flow {
             changed = self.crew.changed() => Ok(changed.map(|()| Event::Sinks)?),
             () = self.checkpoints.committed() => Ok(Event::Committed),
             restored = restored(&mut self.tracking) => Ok(restored.map(|()| Event::Restored)?),
+            order = ordered(&mut self.steering) => Ok(Event::Ordered(order)),
             () = tokio::time::sleep_until(wake.into()) => Ok(Event::Time),
             event = feed.next() => Ok(event.map_or(Event::FeedEnded, Event::Feed)),
         }
@@ -218,10 +231,12 @@ impl Flow {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
                     self.finish.reached_end(lane, Instant::now());
                 }
+                self.touch();
             }
             Event::Feed(FeedEvent::Expired { lane, from, to }) => self.miss(lane, from, to),
             Event::Feed(FeedEvent::Revoked { lanes, lost, done }) => {
                 self.revoke(&lanes, lost).await?;
+                self.touch();
                 let _ = done.send(()); // the feed does not wait any longer if it is closing
             }
             Event::Feed(FeedEvent::Failed(fault)) => return Err(fault.into()),
@@ -233,6 +248,8 @@ impl Flow {
                 self.checkpoints.commit_if_safe(&self.crew);
             }
             Event::Committed | Event::Restored => {}
+            Event::Ordered(Order::Read(topics)) => self.control.redirect(topics),
+            Event::Ordered(Order::Show(notice)) => self.show_notice(notice).await?,
             Event::Time => {
                 self.status.refresh_lag().await;
                 self.on_time(Instant::now());
@@ -261,6 +278,7 @@ impl Flow {
             monitor.begin(&lane);
         }
         self.lanes.insert(lane.id, Lane::new(lane.tp, lane.start));
+        self.touch();
         Ok(())
     }
 
@@ -273,6 +291,9 @@ impl Flow {
         if self.stage != Stage::Reading || self.finish.refuses(lane, offset, record.timestamp_ms) {
             self.control.release(lane_id, 1, record.memory_bytes());
             return;
+        }
+        if let Some(steering) = self.steering.as_mut().filter(|_| lane.is_read()) {
+            steering.touch();
         }
         lane.take(offset);
         // Tracks and alerts follow from every record; the sinks are spared what they have when it is given.
@@ -320,10 +341,35 @@ impl Flow {
         self.sequencer
             .set_reading(|| reading_state(&self.lanes, now));
         self.sequencer.expire(now);
-        self.status.print_if_due(now, || {
+        let printed = self.status.print_if_due(now, || {
             let progress = |lane: &Lane| (lane.tp.clone(), lane.progress().next);
             self.lanes.values().map(progress).collect()
         });
+        if let (Some(steering), Some(since)) = (&mut self.steering, printed) {
+            steering.take_second(since.as_secs_f64());
+        }
+    }
+
+    /// Whoever steers is to know of a change.
+    fn touch(&mut self) {
+        if let Some(steering) = &mut self.steering {
+            steering.touch();
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some(steering) = &mut self.steering {
+            steering.tell(self.lanes.values(), |tp| self.status.lag_of(tp));
+        }
+    }
+
+    /// Shows that a source has no picture, to sinks that show pictures.
+    async fn show_notice(&mut self, notice: Notice) -> Result<(), FlowError> {
+        tracing::info!(source = %notice.source, why = notice.why, "showing a placeholder");
+        let delivery = Delivery::absent(notice, &self.control);
+        self.crew.give(&Arc::new(delivery)).await?;
+        self.checkpoints.count(); // stills get their names with the next one
+        Ok(())
     }
 
     fn advance_stage(&mut self) {
@@ -350,6 +396,14 @@ impl Flow {
             }
             Stage::Stopped => true,
         }
+    }
+}
+
+/// Waits for an order; for ever if nobody steers.
+async fn ordered(steering: &mut Option<Steering>) -> Order {
+    match steering {
+        Some(steering) => steering.order().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -107,6 +107,11 @@ impl Lane {
         }
     }
 
+    /// The sinks have been given everything that is in the partition.
+    pub fn is_read(&self) -> bool {
+        self.is_at_end && self.held.is_empty()
+    }
+
     /// What the sinks have been given.
     pub fn progress(&self) -> LaneProgress {
         LaneProgress {

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod delivery;
 mod flow;
 mod lanes;
+mod managed;
 pub mod monitor;
 pub mod order;
 pub mod overlay;
@@ -31,8 +32,9 @@ mod track;
 pub mod trails;
 
 use crate::checkpoints::Commits;
-use crate::config::{Config, PictureCheck};
+use crate::config::{Config, PictureCheck, Work};
 use crate::crew::Crew;
+use crate::flow::steering::Steering;
 use crate::flow::{Flow, FlowError, Parts};
 use crate::lanes::Finish;
 use crate::monitor::{ActionSpec, Monitor, MonitorSettings};
@@ -49,9 +51,21 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// A `ConfigError` if an output may not be written; anything else is a failure at run time. Output written so far stays,
 /// and with a group the same settings go on behind it.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    tracing::info!(?config, "consumer");
+pub async fn run(work: Work, shutdown: CancellationToken) -> anyhow::Result<()> {
     decode::use_one_thread().context("setting up OpenCV")?;
+    match work {
+        Work::Topics(config) => show(*config, None, shutdown).await,
+        Work::Managed(settings) => managed::run(*settings, shutdown).await,
+    }
+}
+
+/// As [`run`], of these topics, or of those that `steering` names.
+async fn show(
+    config: Config,
+    steering: Option<Steering>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    tracing::info!(?config, "consumer");
     let closing = shutdown.child_token();
     let sinks = open_sinks(&config, &closing)?;
     let done = sinks::done(&sinks);
@@ -81,6 +95,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         monitor,
         closing,
         commits,
+        steering,
     };
     let flow = Flow::new(&config, control, parts);
     flow.run(reading.feed, shutdown)

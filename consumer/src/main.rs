@@ -1,15 +1,15 @@
 //! `consumer`: see `consumer --help`.
 
 use clap::Parser;
-use consumer::{args::Args, config::Config};
+use consumer::{args::Args, config::Work};
 use pipeline::service;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let telemetry = args.telemetry.clone();
-    match Config::try_from(args) {
-        Ok(config) => service::run(&telemetry, |shutdown| consumer::run(config, shutdown)),
+    match Work::try_from(args) {
+        Ok(work) => service::run(&telemetry, |shutdown| consumer::run(work, shutdown)),
         Err(error) => service::fail(&error),
     }
 }

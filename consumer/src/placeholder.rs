@@ -15,6 +15,7 @@ pub fn reason(delivery: &Delivery) -> String {
             Kind::Frame(_) | Kind::End(_) => String::new(),
         },
         Content::Undecodable(why) => format!("not a frame: {why}"),
+        Content::Absent { why, .. } => why.clone(),
     }
 }
 
@@ -38,9 +39,13 @@ pub fn draw(delivery: &Delivery, why: &str) -> opencv::Result<Mat> {
     let (rows, cols) = (height as i32, width as i32);
     let background = Scalar::new(40.0, 40.0, 40.0, 0.0);
     let mut picture = Mat::new_rows_cols_with_default(rows, cols, CV_8UC3, background)?;
-    let id = delivery.message().and_then(Kind::id);
-    let id = id.map(ToString::to_string);
-    let who = id.unwrap_or_else(|| delivery.place());
+    let who = match &delivery.content {
+        Content::Absent { source, .. } => source.to_string(),
+        _ => {
+            let id = delivery.message().and_then(Kind::id);
+            id.map_or_else(|| delivery.place(), ToString::to_string)
+        }
+    };
     for (line, text) in [who.as_str(), why].into_iter().enumerate() {
         write_centred(&mut picture, text, (cols, rows), line as i32)?;
     }

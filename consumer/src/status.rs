@@ -16,8 +16,8 @@ pub struct Status {
     pub tally: Tally,
     last_line: Instant,
     /// Asking Kafka for the ends of partitions takes a moment; the answer is printed with the next line.
-    asking: Option<JoinHandle<i64>>,
-    lag: Option<i64>,
+    asking: Option<JoinHandle<Vec<(TopicPartition, i64)>>>,
+    lags: Option<Vec<(TopicPartition, i64)>>,
     undecodable: u64,
     next_warning: Option<Instant>,
 }
@@ -30,7 +30,7 @@ impl Status {
             tally: Tally::default(),
             last_line: Instant::now(),
             asking: None,
-            lag: None,
+            lags: None,
             undecodable: 0,
             next_warning: None,
         }
@@ -74,28 +74,38 @@ impl Status {
         self.last_line + EVERY
     }
 
-    /// Prints the line of the second. `positions`: the next offset of each partition.
+    /// Prints the line of the second; returns the time since the last one. `positions`: the next offset of each partition.
     pub fn print_if_due(
         &mut self,
         now: Instant,
         positions: impl FnOnce() -> Vec<(TopicPartition, i64)>,
-    ) {
+    ) -> Option<Duration> {
         if now < self.next_due() {
-            return;
+            return None;
         }
-        eprintln!("{}", self.tally.line(now - self.last_line, self.lag));
+        let since = now - self.last_line;
+        let all = self.lags.as_ref();
+        let lag = all.map(|lags| lags.iter().map(|(_, lag)| lag).sum());
+        eprintln!("{}", self.tally.line(since, lag));
         self.last_line = now;
         if self.asking.as_ref().is_none_or(JoinHandle::is_finished) {
             let (control, positions) = (self.control.clone(), positions());
-            let asking = tokio::task::spawn_blocking(move || lag(&control, &positions));
+            let asking = tokio::task::spawn_blocking(move || lags(&control, positions));
             self.asking = Some(asking);
         }
+        Some(since)
+    }
+
+    /// Records of a partition that waited in Kafka a moment ago; None: not known.
+    pub fn lag_of(&self, tp: &TopicPartition) -> Option<i64> {
+        let lags = self.lags.as_ref()?;
+        lags.iter().find(|(of, _)| of == tp).map(|(_, lag)| *lag)
     }
 
     /// Takes the answer of the last question, if it is there.
     pub async fn refresh_lag(&mut self) {
         if let Some(asking) = self.asking.take_if(|asking| asking.is_finished()) {
-            self.lag = asking.await.ok();
+            self.lags = asking.await.ok();
         }
     }
 
@@ -121,7 +131,14 @@ pub fn count_anomaly(delivery: &Delivery) {
     }
 }
 
-fn lag(control: &FeedControl, positions: &[(TopicPartition, i64)]) -> i64 {
-    let of = |(tp, next): &(TopicPartition, i64)| Some((control.end_offset(tp)? - next).max(0));
-    positions.iter().filter_map(of).sum()
+/// Of each partition that Kafka answers about.
+fn lags(
+    control: &FeedControl,
+    positions: Vec<(TopicPartition, i64)>,
+) -> Vec<(TopicPartition, i64)> {
+    let of = |(tp, next): (TopicPartition, i64)| {
+        let lag = (control.end_offset(&tp)? - next).max(0);
+        Some((tp, lag))
+    };
+    positions.into_iter().filter_map(of).collect()
 }

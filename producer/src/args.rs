@@ -5,6 +5,7 @@ use crate::options::{
 };
 use pipeline::kafka::KafkaArgs;
 use pipeline::service::TelemetryArgs;
+use registry::RegistryArgs;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -20,9 +21,26 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
+    pub managed: ManagedArgs,
+    #[command(flatten)]
     pub kafka: KafkaArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// Sources that are declared elsewhere.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Managed")]
+pub struct ManagedArgs {
+    /// Follow the registry: open, change and close the sources that it declares for this host, without disturbing the
+    /// others. Of several producers of a host one is at work; another takes over when it ends or dies
+    #[arg(long)]
+    pub managed: bool,
+    /// This host's name in the registry [default: the machine's name]
+    #[arg(long, value_name = "NAME", requires = "managed")]
+    pub host: Option<String>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// One source, as written.

@@ -17,8 +17,26 @@ use std::time::Duration;
 pub struct Config {
     /// Where Kafka is.
     pub kafka: KafkaConfig,
-    /// At least one; no two with the same topic and id.
-    pub sources: Vec<SourceConfig>,
+    /// What is run.
+    pub work: Work,
+}
+
+/// What a producer runs.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// These, to their ends. At least one; no two with the same topic and id.
+    Sources(Vec<SourceConfig>),
+    /// Those that a registry declares, while it declares them.
+    Managed(ManagedConfig),
+}
+
+/// Whose sources are run.
+#[derive(Debug, Clone)]
+pub struct ManagedConfig {
+    /// The capture host's name.
+    pub host: String,
+    /// The registry's topic.
+    pub registry: String,
 }
 
 /// One source of frames.

@@ -249,7 +249,8 @@ fn record_of(key: &str, claim: &Claim) -> Outgoing {
     }
 }
 
-fn host_name() -> String {
+/// The machine's name.
+pub fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(
         |_| "unknown".to_owned(),
         |name| name.to_string_lossy().into_owned(),

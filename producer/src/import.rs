@@ -126,6 +126,8 @@ impl Importer {
         match outbound {
             Outbound::Frame(frame) => {
                 let sequence = frame.sequence;
+                let progress = &self.progress;
+                progress.shows(frame.captured_unix_ns, frame.width, frame.height);
                 match self.messages.frame(frame) {
                     Ok(record) => {
                         self.progress.sent(sequence, record.payload.len());

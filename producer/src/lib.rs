@@ -5,6 +5,7 @@
 //! - [`publish`], [`import`]: to Kafka, each frame at once or in transactions. [`epoch`]: ids that never repeat. `reach`: a
 //!   client that has lost Kafka.
 //! - [`tail`], [`resume`]: going on where a killed import ended.
+//! - [`managed`]: the sources that a registry declares, while it declares them.
 
 pub mod args;
 pub mod capture;
@@ -15,6 +16,7 @@ pub mod handover;
 pub mod import;
 pub mod input;
 pub mod jpeg;
+pub mod managed;
 pub mod message;
 pub mod options;
 pub mod overload;
@@ -27,14 +29,15 @@ pub mod source;
 pub mod tail;
 pub mod worker;
 
-use crate::config::Config;
+use crate::config::{Config, SourceConfig, Work};
 use crate::progress::Progress;
+use pipeline::kafka::KafkaConfig;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Runs all sources until each has ended or `shutdown` stops them. A source that fails does not disturb the others;
-/// the error comes when all have ended.
+/// Runs all sources until each has ended or `shutdown` stops them; managed ones until `shutdown`. A source that fails does
+/// not disturb the others; the error comes when all have ended.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     // Each source has threads of its own; OpenCV's would only fight them for cores.
     opencv::core::set_num_threads(1)?;
@@ -42,16 +45,27 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         // It reports each backend that does not know a file, before the one that does; our own errors say enough.
         opencv::core::set_log_level(opencv::core::LogLevel::LOG_LEVEL_SILENT)?;
     }
-    let count = config.sources.len();
+    match config.work {
+        Work::Sources(sources) => run_all(config.kafka, sources, shutdown).await,
+        Work::Managed(settings) => managed::run(config.kafka, settings, shutdown).await,
+    }
+}
+
+async fn run_all(
+    kafka: KafkaConfig,
+    sources: Vec<SourceConfig>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let count = sources.len();
     let mut running = JoinSet::new();
     let mut all_progress = Vec::with_capacity(count);
-    for source in config.sources {
+    for source in sources {
         tracing::info!(?source, "starting");
         let policy = source.overload.to_string();
         let progress = Arc::new(Progress::new(&source.topic, &source.source_id, &policy));
         all_progress.push(Arc::clone(&progress));
         running.spawn(source::run(
-            config.kafka.clone(),
+            kafka.clone(),
             source,
             shutdown.clone(),
             progress,

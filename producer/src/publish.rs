@@ -185,6 +185,8 @@ impl Sending {
         match outbound {
             Outbound::Frame(frame) => {
                 let sequence = frame.sequence;
+                let progress = &self.publisher.progress;
+                progress.shows(frame.captured_unix_ns, frame.width, frame.height);
                 let record = messages.frame(frame)?;
                 let bytes = record.payload.len();
                 self.send(record, sequence, SentKind::Frame).await?;

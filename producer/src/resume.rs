@@ -128,13 +128,12 @@ pub fn fingerprint(input: &InputSpec) -> String {
 mod tests {
     use super::*;
     use crate::args::Cli;
-    use crate::config::Config;
     use clap::Parser;
 
     fn source(more: &str) -> SourceConfig {
         let line = format!("producer --topic t --file /data/clip.avi --resume {more}");
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        Config::try_from(cli).unwrap().sources.remove(0)
+        SourceConfig::try_from(cli.source).unwrap()
     }
 
     fn claim(epoch: u64, transactional: bool) -> Claim {

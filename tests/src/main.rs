@@ -25,6 +25,8 @@ mod faults_network;
 mod faults_source;
 mod faults_table;
 mod kafka_faults;
+mod managed_consumers;
+mod managed_sources;
 mod monitors;
 mod pipeline;
 mod producer;

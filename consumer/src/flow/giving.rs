@@ -49,6 +49,9 @@ impl Flow {
         lane.hand_over(delivery.offset);
         self.finish.count();
         self.checkpoints.count();
+        if let Some(steering) = &mut self.steering {
+            steering.observe(&delivery);
+        }
         self.follow(&mut delivery)?;
         let is_followed = self.tracking.is_some() || self.monitor.is_some();
         if is_followed && self.done.is_done(&delivery.tp, delivery.offset) {

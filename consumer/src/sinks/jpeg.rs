@@ -139,6 +139,10 @@ impl Sink for JpegFolder {
         Ok(self.next)
     }
 
+    fn shows_absence(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Result<(), SinkError> {
         self.name_all()
     }

@@ -25,6 +25,7 @@ enum Says<'a> {
     End(EndLine<'a>),
     Gap(GapLine<'a>),
     Undecodable { error: &'a str },
+    Absent { source: &'a str, error: &'a str },
 }
 
 #[derive(Serialize)]
@@ -125,6 +126,7 @@ impl<'a> Line<'a> {
                     Kind::Gap(gap) => Says::Gap(GapLine::of(gap)),
                 },
                 Content::Undecodable(error) => Says::Undecodable { error },
+                Content::Absent { source, why } => Says::Absent { source, error: why },
             },
         }
     }

@@ -43,6 +43,11 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// True if it shows a picture in place of those that a source does not give. Such a delivery is no record.
+    fn shows_absence(&self) -> bool {
+        false
+    }
+
     /// How often [`Sink::idle`] is to be called while no record comes; None: never.
     fn idle_every(&self) -> Option<Duration> {
         None

@@ -146,6 +146,10 @@ impl Sink for Video {
             .map_err(SinkError::write(&self.spool_path))
     }
 
+    fn shows_absence(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Result<(), SinkError> {
         let extension = self.path.extension().and_then(|e| e.to_str());
         let suffix = format!(".framelane-tmp.{}", extension.unwrap_or("mp4"));

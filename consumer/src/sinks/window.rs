@@ -75,6 +75,10 @@ impl Sink for Window {
         self.look_at_keys()
     }
 
+    fn shows_absence(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Result<(), SinkError> {
         if self.state == State::Open {
             highgui::destroy_all_windows()?;

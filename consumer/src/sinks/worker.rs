@@ -186,7 +186,12 @@ impl Worker {
 
     fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError> {
         let is_for_others = self.takes == Takes::Passing && !delivery.passes();
-        if self.has_quit || is_for_others || self.had.is_done(&delivery.tp, delivery.offset) {
+        let is_unwanted = delivery.is_absence() && !self.sink.shows_absence();
+        if self.has_quit
+            || is_for_others
+            || is_unwanted
+            || self.had.is_done(&delivery.tp, delivery.offset)
+        {
             return Ok(Flow::GoOn);
         }
         self.last = Some((delivery.tp.clone(), delivery.offset));

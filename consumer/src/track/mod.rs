@@ -189,7 +189,7 @@ impl Tracking {
         let mut instead;
         let message = match &mut delivery.content {
             Content::Message(message) => message.as_mut(),
-            Content::Undecodable(why) => {
+            Content::Undecodable(why) | Content::Absent { why, .. } => {
                 instead = quarantined(why, place);
                 &mut instead
             }

@@ -112,7 +112,7 @@ pub fn quarantined(why: &str, place: Place<'_>) -> Kind {
 pub fn message_of(content: Content, place: Place<'_>) -> Kind {
     match content {
         Content::Message(message) => *message,
-        Content::Undecodable(why) => quarantined(&why, place),
+        Content::Undecodable(why) | Content::Absent { why, .. } => quarantined(&why, place),
     }
 }
 

@@ -127,6 +127,7 @@ pub struct FeedControl {
 
 impl Feed {
     /// Joins a group and reads this member's share of the topics. A name that begins with `^` is a regular expression.
+    /// Without a topic it waits for [`FeedControl::redirect`].
     pub fn subscribe(
         config: &KafkaConfig,
         member: &GroupMember,
@@ -254,6 +255,13 @@ impl FeedControl {
     /// is lost and begins again where the group is. When that repeats, the feed fails with this text.
     pub fn doubt(&self, why: String) {
         *lock(&self.shared.doubt) = Some(why);
+    }
+
+    /// Reads these topics from now on, as a member of the same group. Partitions of topics that stay are not disturbed;
+    /// those of the others are revoked in order, and topics that are new begin where the group is. With no topic the feed
+    /// waits for the next call. For feeds of [`Feed::subscribe`].
+    pub fn redirect(&self, topics: Vec<String>) {
+        *lock(&self.shared.redirection) = Some(topics);
     }
 
     /// Commits the offsets of the next records to read. Blocks until Kafka has answered.

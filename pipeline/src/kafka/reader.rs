@@ -50,6 +50,8 @@ pub(super) struct Reader {
 /// Why the thread stopped to serve a consumer.
 enum End {
     Closed,
+    /// Other topics are wanted.
+    Redirected,
     /// The group no longer knows this member, which was away for too long; the text says how it showed.
     Expelled(KafkaFault),
     /// Another member has its name, or had it for a moment.
@@ -106,6 +108,10 @@ impl Reader {
             };
             let fault = match end {
                 End::Closed => return self.leave(),
+                End::Redirected => match self.redirect() {
+                    Ok(()) => continue,
+                    Err(fault) => fault,
+                },
                 End::Failed(fault) => fault,
                 End::Fenced(fault) if fences.are_too_many(Instant::now()) => fault,
                 End::Expelled(fault) | End::Fenced(fault) => {
@@ -124,6 +130,7 @@ impl Reader {
 
     fn begin(&self) -> Result<(), KafkaFault> {
         match &self.subscription {
+            Subscription::Topics(topics) if topics.is_empty() => Ok(()),
             Subscription::Topics(topics) => {
                 self.wait_for_kafka();
                 let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -189,6 +196,9 @@ impl Reader {
                 let why = format!("the group did not take this member in within {JOIN_PATIENCE:?}");
                 return End::Expelled(KafkaFault::Failed(why));
             }
+            if self.may_redirect() {
+                return End::Redirected;
+            }
             if let Some(why) = lock(&self.shared.doubt).take() {
                 return End::Fenced(KafkaFault::Failed(why)); // if it repeats, two work under one name
             }
@@ -216,11 +226,48 @@ impl Reader {
     /// False too while there may be nothing to join for: a pattern that no topic matches yet.
     fn has_not_joined(&self) -> bool {
         match &self.subscription {
+            Subscription::Topics(topics) if topics.is_empty() => false,
             Subscription::Topics(topics) if !topics.iter().any(|topic| topic.starts_with('^')) => {
                 member_id(&self.consumer).is_none()
             }
             _ => false,
         }
+    }
+
+    fn reads_nothing(&self) -> bool {
+        matches!(&self.subscription, Subscription::Topics(topics) if topics.is_empty())
+    }
+
+    /// A client whose first join still waits for metadata stops the process when its topics change (an assertion of
+    /// librdkafka 2.12): one that has joined takes the change, or keeps it until the rebalance under way is over.
+    fn may_redirect(&self) -> bool {
+        let has_joined = || self.reads_nothing() || member_id(&self.consumer).is_some();
+        lock(&self.shared.redirection).is_some() && has_joined()
+    }
+
+    /// The topics of the next [`Reader::begin`]. With none the group is left: a subscription to nothing is none.
+    fn redirect(&mut self) -> Result<(), KafkaFault> {
+        let Some(topics) = lock(&self.shared.redirection).take() else {
+            return Ok(());
+        };
+        tracing::info!(?topics, "reading other topics");
+        if topics.is_empty() && !self.reads_nothing() {
+            self.leave_group();
+            self.consumer.context().retire();
+            lock(&self.shared.assignee).assigned(None);
+            self.consumer = new_consumer(&self.client, &self.shared)?;
+        }
+        self.get_to_know(&topics);
+        self.subscription = Subscription::Topics(topics);
+        Ok(())
+    }
+
+    /// A client that has yet to hear of one of the topics takes those that it is to read no more for deleted: they would be
+    /// lost rather than given back in order. If Kafka does not answer now, that is what happens.
+    fn get_to_know(&self, topics: &[String]) {
+        const ASK: Duration = Duration::from_secs(2);
+        let mut names = topics.iter().filter(|topic| !topic.starts_with('^'));
+        names.all(|topic| self.consumer.fetch_metadata(Some(topic), ASK).is_ok());
     }
 
     /// Every lane is another's now. A new consumer has no memory of them.
@@ -235,13 +282,20 @@ impl Reader {
         old.revoked_all(Loss::Lost);
         lock(&self.shared.assignee).assigned(None);
         self.consumer = new_consumer(&self.client, &self.shared)?;
+        if let Some(topics) = lock(&self.shared.redirection).take() {
+            self.subscription = Subscription::Topics(topics);
+        }
         Ok(())
     }
 
     fn leave(self) {
-        if let Subscription::Partitions(_) = self.subscription {
-            return self.consumer.context().revoked_all(Loss::Orderly);
+        match self.subscription {
+            Subscription::Partitions(_) => self.consumer.context().revoked_all(Loss::Orderly),
+            Subscription::Topics(_) => self.leave_group(),
         }
+    }
+
+    fn leave_group(&self) {
         if let Err(cause) = self.consumer.close_queue() {
             tracing::warn!(%cause, "leaving the consumer group failed");
             return self.consumer.context().revoked_all(Loss::Lost);

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub assignee: Mutex<Assignee>,
     /// Why the service thinks that they are another's by now.
     pub doubt: Mutex<Option<String>>,
+    /// The topics to read instead, until the feed's thread has taken them up.
+    pub redirection: Mutex<Option<Vec<String>>>,
     /// The lanes that may be committed, by id: from their assignment until they have moved. Held by a commit that is on
     /// its way.
     committable: Mutex<HashMap<TopicPartition, u64>>,
@@ -62,6 +64,7 @@ impl Shared {
             consumer: Mutex::default(),
             assignee: Mutex::new(Assignee::nobody()),
             doubt: Mutex::default(),
+            redirection: Mutex::default(),
             committable: Mutex::default(),
             intakes: Mutex::default(),
             overtaken: Mutex::default(),

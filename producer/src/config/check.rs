@@ -1,10 +1,11 @@
 //! What was written, checked: combinations that cannot work are refused before anything starts.
 
 use super::{
-    AtEnd, Config, Delivery, Encoding, InputSpec, LivePlace, LiveSpec, MissingTopic, Order,
-    Placement, SourceConfig,
+    AtEnd, Config, Delivery, Encoding, InputSpec, LivePlace, LiveSpec, ManagedConfig, MissingTopic,
+    Order, Placement, SourceConfig, Work,
 };
-use crate::args::{Cli, SourceArgs, SourceList};
+use crate::args::{Cli, ManagedArgs, SourceArgs, SourceList};
+use crate::epoch::host_name;
 use crate::options::{Fps, Overload, Pace, PictureCodec};
 use pipeline::envelope::is_source_id;
 use pipeline::kafka::KafkaConfig;
@@ -24,6 +25,17 @@ impl TryFrom<Cli> for Config {
 
     fn try_from(cli: Cli) -> anyhow::Result<Self> {
         let kafka = KafkaConfig::try_from(cli.kafka)?;
+        if cli.managed.managed {
+            if cli.config.is_some() || cli.source != SourceArgs::default() {
+                return Err(wrong(
+                    "--managed runs the sources that the registry declares: declare this one there too (framelane apply), \
+                     or run it in a producer of its own",
+                )
+                .into());
+            }
+            let work = Work::Managed(managed(cli.managed)?);
+            return Ok(Self { kafka, work });
+        }
         let sources = match cli.config {
             None => vec![SourceConfig::try_from(cli.source)?],
             Some(file) if cli.source == SourceArgs::default() => sources_of(&file)?,
@@ -35,8 +47,20 @@ impl TryFrom<Cli> for Config {
                 .into());
             }
         };
-        Ok(Self { kafka, sources })
+        let work = Work::Sources(sources);
+        Ok(Self { kafka, work })
     }
+}
+
+fn managed(args: ManagedArgs) -> Result<ManagedConfig, ConfigError> {
+    let host = args.host.unwrap_or_else(host_name);
+    if !is_source_id(&host) {
+        return Err(wrong(format!(
+            "--host {host:?} is not 1 to 249 characters of A-Z, a-z, 0-9, '.', '_' and '-'"
+        )));
+    }
+    let registry = args.registry.registry.to_string();
+    Ok(ManagedConfig { host, registry })
 }
 
 fn sources_of(file: &Path) -> Result<Vec<SourceConfig>, ConfigError> {
@@ -278,7 +302,10 @@ mod tests {
         let words = std::iter::once("producer").chain(line.split_whitespace());
         let cli = Cli::try_parse_from(words).map_err(|cause| cause.to_string())?;
         let config = Config::try_from(cli).map_err(|cause| cause.to_string())?;
-        Ok(config.sources.into_iter().next().expect("at least one"))
+        match config.work {
+            Work::Sources(sources) => Ok(sources.into_iter().next().expect("at least one")),
+            Work::Managed(_) => Err("no sources of its own".to_owned()),
+        }
     }
 
     #[test]
@@ -311,6 +338,13 @@ mod tests {
             ),
             ("--topic t --pattern 4096x2160@30 --codec raw", "--resize"),
             ("--topic t --pattern 640x480@30 --bogus", "--bogus"),
+            (
+                "--managed --topic t --pattern 640x480@30",
+                "framelane apply",
+            ),
+            ("--managed --config sources.yaml", "framelane apply"),
+            ("--managed --host a/b", "--host"),
+            ("--host lab1 --topic t --camera 0", "--managed"),
         ] {
             let error = of(line).expect_err(line);
             assert!(error.contains(hint), "{line}: {error}");

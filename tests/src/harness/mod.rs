@@ -3,6 +3,7 @@
 mod foreign;
 mod frames;
 mod kafka;
+mod lab;
 mod lines;
 mod process;
 mod receiver;
@@ -14,6 +15,7 @@ pub use frames::{
     publish_raw, publish_records, publish_while, read_committed,
 };
 pub use kafka::{name, shared, topic};
+pub use lab::{Lab, lines_so_far};
 pub use lines::{Lines, consume, pictures};
 pub use process::{Process, broker, processor, program, run, run_ok};
 pub use receiver::{Receiver, Request};

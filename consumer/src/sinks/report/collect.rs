@@ -186,6 +186,7 @@ impl Collected {
         totals.out_of_order += verdict.out_of_order;
         match &delivery.content {
             Content::Undecodable(_) => totals.undecodable += 1,
+            Content::Absent { .. } => {} // no record
             Content::Message(message) => match &**message {
                 Kind::Frame(frame) => self.take_frame(frame, delivery),
                 Kind::Gap(gap) => self.take_gap(gap, delivery),

@@ -1,0 +1,113 @@
+//! A consumer that follows the registry: its sinks and options, and the sources that it is assigned.
+//!
+//! ```text
+//! registry --> session --topics, notices--> flow --> sinks
+//!                 ^------ what it has seen ---+
+//! ```
+//! [`choice`] decides, [`standing`] says how each source stands; both are pure. A change of sinks or options ends the flow
+//! in order and begins the next one, where the group is; nothing else does.
+
+mod choice;
+mod session;
+mod spec;
+mod standing;
+mod subjects;
+mod topics;
+
+use crate::config::ManagedConfig;
+use anyhow::Context;
+use registry::instance::{InstanceIdentity, Service};
+use registry::model::{Consumer, Key, Kind, Version, Versioned};
+use registry::{Registry, Reporter};
+use session::{Session, SessionEnd};
+use tokio_util::sync::CancellationToken;
+
+/// A managed consumer, outside of its sessions.
+pub(crate) struct Following {
+    settings: ManagedConfig,
+    registry: Registry,
+    reporter: Reporter,
+}
+
+/// A declaration that can be run.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    consumer: Versioned<Consumer>,
+    config: crate::config::Config,
+}
+
+/// Runs until `shutdown`, or until everything was shown (`when-closed: exit`).
+pub async fn run(settings: ManagedConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let registry = Registry::open(&settings.kafka, &settings.registry).await?;
+    let reporter = registry.reporter(InstanceIdentity::here(Service::Consumer, &settings.name))?;
+    let following = Following {
+        settings,
+        registry,
+        reporter,
+    };
+    let result = following.follow(&shutdown).await;
+    following.reporter.close().await;
+    result
+}
+
+impl Following {
+    async fn follow(&self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        while let Some(declared) = self.declaration(shutdown).await? {
+            let session = Session::new(self, declared).await?;
+            let end = session.run(shutdown).await?;
+            self.reporter.update(|instance| {
+                instance.watches.clear();
+                instance.lanes.clear();
+            });
+            match end {
+                SessionEnd::Over => {
+                    tracing::info!("all sources have ended");
+                    return Ok(());
+                }
+                SessionEnd::Stopped => return Ok(()),
+                SessionEnd::Redeclared => tracing::info!("going on as it is declared now"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a declaration that can be run. None: stopped before there was one.
+    async fn declaration(&self, shutdown: &CancellationToken) -> anyhow::Result<Option<Declared>> {
+        let name = &self.settings.name;
+        let mut changes = self.registry.changes();
+        // Views come with every heartbeat: each thing is said once.
+        let mut said: Option<Version> = None;
+        loop {
+            let view = changes.borrow_and_update().clone();
+            let version = view
+                .objects()
+                .version(&Key::new(Kind::Consumer, name.clone()));
+            let is_new = said.replace(version) != Some(version);
+            match view.consumer(name).map(|consumer| self.check(consumer)) {
+                Some(Ok(declared)) => return Ok(Some(declared)),
+                Some(Err(why)) if is_new => {
+                    tracing::error!("consumer {name}: {why}; waiting for a change");
+                }
+                None if is_new => {
+                    tracing::info!(
+                        "no consumer {name} is declared yet; waiting for one (framelane apply)"
+                    );
+                }
+                Some(Err(_)) | None => {}
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(None),
+                changed = changes.changed() => changed.context("following the registry")?,
+            }
+        }
+    }
+
+    fn check(&self, consumer: &Versioned<Consumer>) -> Result<Declared, String> {
+        let settings = &self.settings;
+        let config = spec::config(&settings.name, &consumer.spec, &settings.kafka)?;
+        Ok(Declared {
+            consumer: consumer.clone(),
+            config,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! A declared consumer as the consumer's own settings: checked as its command line is, by the same code.
+
+use crate::args::Args;
+use crate::config::Config;
+use clap::Parser;
+use pipeline::kafka::KafkaConfig;
+use registry::model::{Consumer, Name};
+
+/// What a managed consumer's options may not say: the registry, or the command line, says it in another way.
+const SAID_OTHERWISE: [&str; 9] = [
+    "topic", "group", "instance", "until", "sink", "managed", "name", "registry", "metrics",
+];
+
+/// The group of a managed consumer.
+pub fn group_of(name: &Name) -> String {
+    format!("framelane.consumer.{name}")
+}
+
+/// What to run, of no topic yet; or why it cannot be run.
+pub fn config(name: &Name, spec: &Consumer, kafka: &KafkaConfig) -> Result<Config, String> {
+    let is_foreign = |option: &str| {
+        SAID_OTHERWISE.contains(&option)
+            || option == "bootstrap-servers"
+            || option.starts_with("kafka-")
+    };
+    if let Some((option, _)) = spec.options.iter().find(|(option, _)| is_foreign(option)) {
+        return Err(format!(
+            "options: {option} is not for managed consumers: sinks stand beside options, the sources in the Assignment \
+             of this name, and the rest on the command line"
+        ));
+    }
+    let mut words = vec!["consumer".to_owned()];
+    // A name must be there, and is not read.
+    words.extend(["--topic", "managed", "--group"].map(str::to_owned));
+    words.push(group_of(name));
+    words.extend(spec.sinks.iter().map(|sink| format!("--sink={sink}")));
+    words.extend(spec.options.words());
+    let args = Args::try_parse_from(words).map_err(|cause| first_line(&cause.to_string()))?;
+    let mut config = Config::try_from(args).map_err(|cause| format!("{cause:#}"))?;
+    config.topics.clear();
+    config.kafka = kafka.clone();
+    Ok(config)
+}
+
+/// The parser's hints are for a command line.
+fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::model::Options;
+    use serde_json::json;
+
+    fn config_of(sinks: &[&str], options: serde_json::Value) -> Result<Config, String> {
+        let options: Options = serde_json::from_value(options).unwrap();
+        let spec = Consumer {
+            sinks: sinks.iter().map(ToString::to_string).collect(),
+            options,
+            when_closed: Default::default(),
+        };
+        let kafka = KafkaConfig::new("kafka:9092").unwrap();
+        config(&"m1".parse().unwrap(), &spec, &kafka)
+    }
+
+    #[test]
+    fn sinks_and_options_are_those_of_the_command_line() {
+        let config = config_of(&["jsonl:a", "stats"], json!({"fps": 12, "overlay": true})).unwrap();
+        assert_eq!(config.sinks.len(), 2);
+        assert_eq!(config.sink_options.fps, Some(12.0));
+        assert_eq!(config.kafka.bootstrap_servers(), "kafka:9092");
+        let group = config.group.expect("managed consumers have one").group;
+        assert_eq!(group, "framelane.consumer.m1");
+        assert!(config.topics.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_run_says_why() {
+        for (sinks, options, hint) in [
+            (&["paper:x"][..], json!({}), "paper"),
+            (&["stats"], json!({"fps": 0}), "above 0"),
+            (&["stats"], json!({"colour": "red"}), "colour"),
+            (&["stats"], json!({"topic": "cam0"}), "Assignment"),
+            (
+                &["stats"],
+                json!({"bootstrap-servers": "x:1"}),
+                "command line",
+            ),
+            (&["stats", "stats"], json!({}), "twice"),
+            (&["stats"], json!({"when": "nothing"}), "nothing"),
+        ] {
+            let error = config_of(sinks, options).expect_err(hint);
+            assert!(error.contains(hint), "{error}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The sources that a registry declares for this host, while it declares them.
+//!
+//! ```text
+//! registry --> slots (one for each source) --> source::run, each in a task of its own
+//!                ^ turn: only one producer of a host is at work
+//! ```
+//! [`slot`] and [`opening`] decide, and are pure. While the registry cannot be heard, and while it is not known whose turn
+//! it is, nothing is decided: what runs goes on.
+
+pub mod opening;
+pub mod report;
+pub mod slot;
+pub mod sources;
+pub mod spec;
+pub mod turn;
+
+use crate::config::ManagedConfig;
+use crate::progress::REPORT_EVERY;
+use anyhow::Context;
+use opening::Now;
+use pipeline::kafka::KafkaConfig;
+use registry::instance::{Instance, InstanceIdentity, Service};
+use registry::model::{Key, Kind};
+use registry::{Registry, Reporter, View};
+use slot::Phase;
+use sources::Sources;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use turn::{Turn, TurnEvent};
+
+/// The rhythm in which it looks for what time alone changes.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Whether this producer is the one at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Another is, or nobody yet.
+    StandingBy,
+    AtWork,
+    /// It was; Kafka may have given its turn to another meanwhile.
+    InDoubt,
+}
+
+struct Managed {
+    host: String,
+    registry: Registry,
+    reporter: Reporter,
+    /// Of this instance.
+    id: String,
+    sources: Sources,
+    place: Place,
+    last_lines: Instant,
+}
+
+/// Runs until `shutdown`.
+pub async fn run(
+    kafka: KafkaConfig,
+    settings: ManagedConfig,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let registry = Registry::open(&kafka, &settings.registry).await?;
+    let reporter = registry.reporter(InstanceIdentity {
+        service: Service::Producer,
+        host: settings.host.clone(),
+        name: String::new(),
+    })?;
+    let mut turn = Turn::join(&kafka, &settings.registry, &settings.host).await?;
+    let mut managed = Managed {
+        host: settings.host,
+        registry,
+        id: reporter.instance().id,
+        reporter,
+        sources: Sources::new(kafka),
+        place: Place::StandingBy,
+        last_lines: Instant::now(),
+    };
+    let result = managed.serve(&mut turn, &shutdown).await;
+    managed.sources.close_all("its producer ends").await;
+    // Another takes over when the sources have ended, not before.
+    turn.close().await;
+    managed.reporter.close().await;
+    result
+}
+
+impl Managed {
+    async fn serve(&mut self, turn: &mut Turn, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        let mut changes = self.registry.changes();
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                event = turn.next() => self.take_turn(event).await?,
+                () = self.sources.ended() => {}
+                changed = changes.changed() => changed.context("following the registry")?,
+                _ = looks.tick() => {}
+            }
+            self.follow().await;
+            self.report();
+        }
+    }
+
+    async fn take_turn(&mut self, event: TurnEvent) -> anyhow::Result<()> {
+        let host = &self.host;
+        match event {
+            TurnEvent::Ours => {
+                tracing::info!(host, "this producer is at work");
+                self.place = Place::AtWork;
+            }
+            TurnEvent::Leaves(done) => {
+                self.stand_by().await;
+                drop(done);
+            }
+            TurnEvent::InDoubt if self.place == Place::AtWork => {
+                tracing::warn!(
+                    host,
+                    "Kafka was not heard for too long: what runs goes on, nothing is opened or closed"
+                );
+                self.place = Place::InDoubt;
+            }
+            TurnEvent::InDoubt => {}
+            TurnEvent::Failed(fault) => return Err(fault.into()),
+        }
+        Ok(())
+    }
+
+    async fn stand_by(&mut self) {
+        tracing::info!(
+            host = self.host,
+            "another producer of this host is at work; standing by"
+        );
+        self.place = Place::StandingBy;
+        self.sources
+            .close_all("another producer of its host takes over")
+            .await;
+    }
+
+    async fn follow(&mut self) {
+        let view = self.registry.view();
+        if view.away_since().is_some() {
+            return; // nobody knows who watches, or what was declared since
+        }
+        match self.place {
+            Place::AtWork => {
+                self.sources.follow(&view, &self.host, Now::read());
+            }
+            Place::InDoubt if self.is_another_at_work(&view) => self.stand_by().await,
+            Place::InDoubt | Place::StandingBy => {}
+        }
+    }
+
+    fn is_another_at_work(&self, view: &View) -> bool {
+        let is_at_work = |other: &Instance| {
+            other.service == Service::Producer
+                && other.host == self.host
+                && other.id != self.id
+                && !other.sources.is_empty()
+        };
+        view.live().any(|seen| is_at_work(&seen.instance))
+    }
+
+    fn report(&mut self) {
+        let since = self.last_lines.elapsed();
+        if since >= REPORT_EVERY {
+            self.last_lines = Instant::now();
+            for (_, slot) in self.sources.slots() {
+                if let Some(run) = slot.run_mut() {
+                    run.fps = run.meter.fps(&run.progress);
+                    eprintln!("{}", run.progress.line(run.fps));
+                }
+            }
+        }
+        let mut said = Vec::new();
+        let mut applied = Vec::new();
+        for (name, slot) in self.sources.slots() {
+            said.push(report::running_source(name, slot));
+            if let (Ok(name), false) = (name.parse(), matches!(slot.phase(), Phase::Stopping(..))) {
+                applied.push((Key::new(Kind::Source, name), slot.version()));
+            }
+        }
+        self.reporter.update(|instance| {
+            instance.sources = said;
+            instance.applied.clear();
+            applied
+                .iter()
+                .for_each(|(key, version)| instance.apply(key, *version));
+        });
+    }
+}

@@ -1,0 +1,406 @@
+//! One declared source: whether it runs, has ended, or has failed, and what is to be done about it. Pure but for the
+//! token that tells a run to end; time is an argument.
+
+use super::opening::{Door, Now, Wanted};
+use crate::config::SourceConfig;
+use crate::progress::{Meter, Progress};
+use registry::model::{Opening, Version};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// A source that failed is tried again after this time, then after twice that, and so on.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A run of this length shows that the source works: the next failure is a first one.
+const LONG_RUN: Duration = Duration::from_secs(60);
+
+/// What was declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// What to run.
+    pub config: Arc<SourceConfig>,
+    /// When.
+    pub opening: Opening,
+}
+
+/// One declared source.
+#[derive(Debug)]
+pub struct Slot {
+    /// None: it is declared no more. An error says why it cannot be run.
+    declared: Option<Result<Declared, String>>,
+    /// Of the object that was declared last.
+    version: Version,
+    door: Door,
+    phase: Phase,
+    /// What was run last, and how often it failed since it worked.
+    tried: Option<Arc<SourceConfig>>,
+    failures: u32,
+}
+
+/// What it is doing.
+#[derive(Debug)]
+pub enum Phase {
+    /// Nothing, as it should; why.
+    Closed(String),
+    /// It runs.
+    Running(Run),
+    /// It was told to end.
+    Stopping(Run, Then),
+    /// It came to its end by itself.
+    Ended(String),
+    /// It cannot run.
+    Failed {
+        /// Why.
+        why: String,
+        /// None: not before something changes.
+        retry_at: Option<Instant>,
+    },
+}
+
+/// What comes after a run that was told to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// The next run, with other settings.
+    Reopen,
+    /// Nothing; why, for people.
+    Close(String),
+}
+
+/// A source that runs.
+#[derive(Debug)]
+pub struct Run {
+    /// With these settings.
+    pub config: Arc<SourceConfig>,
+    /// Ends it.
+    pub stop: CancellationToken,
+    /// What it has done.
+    pub progress: Arc<Progress>,
+    /// How fast, and what it said last.
+    pub meter: Meter,
+    /// Frames a second.
+    pub fps: f64,
+    /// Since when.
+    pub begun: Instant,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It came to its end, or was told to.
+    Done,
+    /// It failed; another try may help.
+    Failed(String),
+    /// A newer start of the same source runs elsewhere.
+    TakenOver(String),
+}
+
+impl Default for Slot {
+    /// Nothing is known of it yet.
+    fn default() -> Self {
+        Self {
+            declared: None,
+            version: 0,
+            door: Door::default(),
+            phase: Phase::Closed("not opened yet".to_owned()),
+            tried: None,
+            failures: 0,
+        }
+    }
+}
+
+impl Slot {
+    /// What is declared now, in this version of its object.
+    pub fn declare(&mut self, declared: Result<Declared, String>, version: Version) {
+        self.declared = Some(declared);
+        self.version = version;
+    }
+
+    /// True if this version is what is declared.
+    pub fn is_at(&self, version: Version) -> bool {
+        self.declared.is_some() && self.version == version
+    }
+
+    /// It is declared no more.
+    pub fn withdraw(&mut self) {
+        self.declared = None;
+    }
+
+    /// True if nothing is left of it.
+    pub fn is_gone(&self) -> bool {
+        self.declared.is_none() && self.run().is_none()
+    }
+
+    /// The version of the object last seen.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The run, if it runs.
+    pub fn run(&self) -> Option<&Run> {
+        match &self.phase {
+            Phase::Running(run) | Phase::Stopping(run, _) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// As [`Slot::run`].
+    pub fn run_mut(&mut self) -> Option<&mut Run> {
+        match &mut self.phase {
+            Phase::Running(run) | Phase::Stopping(run, _) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Why its newest settings are not those that it runs with, if that is so.
+    pub fn refusal(&self) -> Option<&str> {
+        self.declared.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
+    /// Tells it to end if it should, and answers what is to be started.
+    pub fn step(&mut self, watchers: usize, now: Now) -> Option<Arc<SourceConfig>> {
+        let declared = match &self.declared {
+            None => {
+                self.close("deleted".to_owned());
+                return None;
+            }
+            Some(Err(why)) => {
+                // What runs goes on: the settings before were good.
+                if self.run().is_none() {
+                    let (why, retry_at) = (why.clone(), None);
+                    self.phase = Phase::Failed { why, retry_at };
+                    self.tried = None; // good settings are tried at once, also if they are the ones of before
+                }
+                return None;
+            }
+            Some(Ok(declared)) => declared.clone(),
+        };
+        if let Wanted::Closed(why) = self.door.wanted(&declared.opening, watchers, now) {
+            self.close(why);
+            return None;
+        }
+        let is_tried = self.tried.as_ref() == Some(&declared.config);
+        match &self.phase {
+            Phase::Running(_) if is_tried => None,
+            Phase::Running(_) => {
+                self.stop(Then::Reopen);
+                None
+            }
+            Phase::Stopping(..) => None,
+            Phase::Ended(_) if is_tried => None,
+            Phase::Failed { retry_at, .. }
+                if is_tried && retry_at.is_none_or(|at| now.instant < at) =>
+            {
+                None
+            }
+            Phase::Closed(_) | Phase::Ended(_) | Phase::Failed { .. } => {
+                if !is_tried {
+                    self.failures = 0;
+                }
+                Some(declared.config)
+            }
+        }
+    }
+
+    fn close(&mut self, why: String) {
+        match &self.phase {
+            Phase::Running(_) => self.stop(Then::Close(why)),
+            Phase::Stopping(..) => {}
+            Phase::Closed(_) | Phase::Ended(_) | Phase::Failed { .. } => {
+                self.phase = Phase::Closed(why);
+            }
+        }
+    }
+
+    /// Tells a run to end.
+    pub fn stop(&mut self, then: Then) {
+        let before = std::mem::replace(&mut self.phase, Phase::Closed(String::new()));
+        self.phase = match before {
+            Phase::Running(run) => {
+                run.stop.cancel();
+                Phase::Stopping(run, then)
+            }
+            other => other,
+        };
+    }
+
+    /// It runs from now on.
+    pub fn started(&mut self, run: Run) {
+        self.tried = Some(Arc::clone(&run.config));
+        self.phase = Phase::Running(run);
+    }
+
+    /// Its run has ended.
+    pub fn ended(&mut self, outcome: Outcome, now: Instant) {
+        let before = std::mem::replace(&mut self.phase, Phase::Closed(String::new()));
+        let (run, was_told) = match before {
+            Phase::Running(run) => (run, None),
+            Phase::Stopping(run, then) => (run, Some(then)),
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        let has_worked = now.duration_since(run.begun) >= LONG_RUN;
+        self.phase = match (outcome, was_told) {
+            (Outcome::Done, None) => Phase::Ended("it came to its end".to_owned()),
+            (Outcome::Done, Some(Then::Close(why))) => Phase::Closed(why),
+            (Outcome::Done, Some(Then::Reopen)) => Phase::Closed("it has new settings".to_owned()),
+            (Outcome::TakenOver(why), _) => Phase::Failed {
+                why,
+                retry_at: None,
+            },
+            (Outcome::Failed(why), Some(_)) => Phase::Closed(why),
+            (Outcome::Failed(why), None) => {
+                self.failures = match has_worked {
+                    true => 0,
+                    false => self.failures.saturating_add(1),
+                };
+                let doublings = self.failures.saturating_sub(1).min(10);
+                let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+                Phase::Failed {
+                    why,
+                    retry_at: Some(now + pause),
+                }
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::SourceArgs;
+
+    fn declared(count: u64, opening: Opening) -> Result<Declared, String> {
+        let args = SourceArgs {
+            topic: Some("t".to_owned()),
+            pattern: Some("64x64@10".parse()?),
+            count: Some(count),
+            ..SourceArgs::default()
+        };
+        let config = SourceConfig::try_from(args).map_err(|cause| cause.to_string())?;
+        Ok(Declared {
+            config: Arc::new(config),
+            opening,
+        })
+    }
+
+    fn run(config: Arc<SourceConfig>, begun: Instant) -> Run {
+        Run {
+            config,
+            stop: CancellationToken::new(),
+            progress: Arc::new(Progress::new("t", "t", "wait")),
+            meter: Meter::default(),
+            fps: 0.0,
+            begun,
+        }
+    }
+
+    /// Steps, and starts what is to be started. True if something was.
+    fn step(slot: &mut Slot, watchers: usize, now: Now) -> bool {
+        let wanted = slot.step(watchers, now);
+        let starts = wanted.is_some();
+        if let Some(config) = wanted {
+            slot.started(run(config, now.instant));
+        }
+        starts
+    }
+
+    fn later(now: Now, pause: Duration) -> Now {
+        Now {
+            instant: now.instant + pause,
+            ..now
+        }
+    }
+
+    #[test]
+    fn only_what_changes_a_source_restarts_it() {
+        let (mut slot, now) = (Slot::default(), Now::read());
+        slot.declare(declared(5, Opening::Always), 1);
+        assert!(step(&mut slot, 0, now));
+        let close_after = Duration::from_secs(1);
+        slot.declare(declared(5, Opening::OnDemand { close_after }), 2);
+        assert!(!step(&mut slot, 1, now));
+        assert!(matches!(slot.phase(), Phase::Running(_)));
+        slot.declare(declared(6, Opening::Always), 3);
+        assert!(!step(&mut slot, 1, now));
+        assert!(matches!(slot.phase(), Phase::Stopping(run, _) if run.stop.is_cancelled()));
+        slot.ended(Outcome::Done, now.instant);
+        assert!(step(&mut slot, 1, now));
+    }
+
+    #[test]
+    fn what_came_to_its_end_runs_again_only_when_it_changes_or_is_opened_anew() {
+        let (mut slot, now) = (Slot::default(), Now::read());
+        let close_after = Duration::ZERO;
+        let on_demand = || Opening::OnDemand { close_after };
+        slot.declare(declared(5, on_demand()), 1);
+        assert!(!step(&mut slot, 0, now));
+        assert!(step(&mut slot, 1, now));
+        slot.ended(Outcome::Done, now.instant);
+        assert!(!step(&mut slot, 1, now));
+        assert!(matches!(slot.phase(), Phase::Ended(_)));
+        let now = later(now, Duration::from_secs(1));
+        assert!(!step(&mut slot, 0, now));
+        assert!(matches!(slot.phase(), Phase::Closed(_)));
+        assert!(step(&mut slot, 1, now), "watched again");
+        slot.ended(Outcome::Done, now.instant);
+        slot.declare(declared(6, on_demand()), 2);
+        assert!(step(&mut slot, 1, now), "changed");
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_ever_later_and_at_once_when_the_settings_change() {
+        let (mut slot, mut now) = (Slot::default(), Now::read());
+        slot.declare(declared(5, Opening::Always), 1);
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            assert!(step(&mut slot, 0, now));
+            slot.ended(Outcome::Failed("no camera".to_owned()), now.instant);
+            now = later(now, Duration::from_millis(pause * 1_000 - 1));
+            assert!(!step(&mut slot, 0, now), "{pause}");
+            now = later(now, Duration::from_millis(1));
+        }
+        assert!(step(&mut slot, 0, now));
+        slot.ended(Outcome::Failed("no camera".to_owned()), now.instant);
+        slot.declare(declared(6, Opening::Always), 2);
+        assert!(step(&mut slot, 0, now));
+        now = later(now, LONG_RUN);
+        slot.ended(Outcome::Failed("unplugged".to_owned()), now.instant);
+        assert!(step(&mut slot, 0, later(now, FIRST_PAUSE)));
+    }
+
+    #[test]
+    fn refused_settings_fail_a_source_that_does_not_run_and_leave_one_that_does() {
+        let (mut slot, now) = (Slot::default(), Now::read());
+        slot.declare(Err("quality 700".to_owned()), 1);
+        assert!(!step(&mut slot, 1, now));
+        assert!(matches!(slot.phase(), Phase::Failed { why, .. } if why == "quality 700"));
+        slot.declare(declared(5, Opening::Always), 2);
+        assert!(step(&mut slot, 1, now));
+        slot.declare(Err("quality 800".to_owned()), 3);
+        assert!(!step(&mut slot, 1, now));
+        assert!(matches!(slot.phase(), Phase::Running(run) if !run.stop.is_cancelled()));
+        assert_eq!(slot.refusal(), Some("quality 800"));
+    }
+
+    #[test]
+    fn what_was_taken_over_waits_for_a_change_and_what_was_deleted_goes() {
+        let (mut slot, now) = (Slot::default(), Now::read());
+        slot.declare(declared(5, Opening::Always), 1);
+        assert!(step(&mut slot, 0, now));
+        slot.ended(Outcome::TakenOver("by another".to_owned()), now.instant);
+        assert!(!step(&mut slot, 0, later(now, LONG_RUN)));
+        slot.declare(declared(6, Opening::Always), 2);
+        assert!(step(&mut slot, 0, now));
+        slot.withdraw();
+        assert!(!step(&mut slot, 0, now) && !slot.is_gone());
+        slot.ended(Outcome::Done, now.instant);
+        assert!(slot.is_gone());
+    }
+}

@@ -1,0 +1,152 @@
+//! The sources of this host: each runs in a task of its own, and none knows of the others.
+
+use super::opening::Now;
+use super::slot::{Outcome, Run, Slot, Then};
+use super::spec;
+use crate::config::SourceConfig;
+use crate::epoch::{ClaimError, TakenOver};
+use crate::progress::{Meter, Progress};
+use crate::publish::PublishError;
+use crate::source;
+use pipeline::kafka::KafkaConfig;
+use registry::View;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than a source needs that gives Kafka and its device their own grace times; one that hangs in a driver ends with
+/// the process.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// The sources of a host.
+pub struct Sources {
+    kafka: KafkaConfig,
+    slots: BTreeMap<String, Slot>,
+    running: JoinSet<anyhow::Result<()>>,
+    names: HashMap<Id, String>,
+}
+
+impl Sources {
+    /// None yet.
+    pub fn new(kafka: KafkaConfig) -> Self {
+        Self {
+            kafka,
+            slots: BTreeMap::new(),
+            running: JoinSet::new(),
+            names: HashMap::new(),
+        }
+    }
+
+    /// All of them, by name.
+    pub fn slots(&mut self) -> impl Iterator<Item = (&str, &mut Slot)> {
+        let slots = self.slots.iter_mut();
+        slots.map(|(name, slot)| (name.as_str(), slot))
+    }
+
+    /// Opens, changes and closes what has to be; touches nothing else.
+    pub fn follow(&mut self, view: &View, host: &str, now: Now) {
+        for (name, slot) in &mut self.slots {
+            let declared = view.source(name);
+            if declared.is_none_or(|source| source.spec.host != *host) {
+                slot.withdraw();
+                slot.step(0, now);
+            }
+        }
+        for source in view.sources().filter(|source| source.spec.host == *host) {
+            let name = source.name.as_str();
+            let slot = self.slots.entry(name.to_owned()).or_default();
+            if !slot.is_at(source.version) {
+                slot.declare(spec::declared(source), source.version);
+            }
+            if let Some(config) = slot.step(view.watchers(name), now) {
+                self.start(name, config, now);
+            }
+        }
+        self.slots.retain(|_, slot| !slot.is_gone());
+    }
+
+    fn start(&mut self, name: &str, config: Arc<SourceConfig>, now: Now) {
+        tracing::info!(source = name, ?config, "opening");
+        let policy = config.overload.to_string();
+        let progress = Arc::new(Progress::new(&config.topic, &config.source_id, &policy));
+        let stop = CancellationToken::new();
+        let task = self.running.spawn(source::run(
+            self.kafka.clone(),
+            SourceConfig::clone(&config),
+            stop.clone(),
+            Arc::clone(&progress),
+        ));
+        self.names.insert(task.id(), name.to_owned());
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.started(Run {
+                config,
+                stop,
+                progress,
+                meter: Meter::default(),
+                fps: 0.0,
+                begun: now.instant,
+            });
+        }
+    }
+
+    /// Waits until one has ended; for ever if none runs. Cancel-safe.
+    pub async fn ended(&mut self) {
+        let Some(ended) = self.running.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (id, outcome) = match ended {
+            Ok((id, result)) => (id, outcome_of(result)),
+            Err(cause) => (cause.id(), Outcome::Failed(format!("it panicked: {cause}"))),
+        };
+        let Some(name) = self.names.remove(&id) else {
+            return; // every task has its name
+        };
+        match &outcome {
+            Outcome::Done => tracing::info!(source = name, "closed"),
+            Outcome::Failed(why) | Outcome::TakenOver(why) => {
+                tracing::error!(source = name, "{why}");
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.ended(outcome, Instant::now());
+        }
+    }
+
+    /// Closes all of them, in order: what was captured is in Kafka, and the record that says that it was stopped.
+    pub async fn close_all(&mut self, why: &str) {
+        for slot in self.slots.values_mut() {
+            slot.stop(Then::Close(why.to_owned()));
+        }
+        let all_ended = async {
+            while !self.running.is_empty() {
+                self.ended().await;
+            }
+        };
+        if tokio::time::timeout(STOP_GRACE, all_ended).await.is_err() {
+            let hanging: Vec<_> = self.names.values().map(String::as_str).collect();
+            tracing::error!(sources = hanging.join(", "), "they did not end in time");
+        }
+        self.slots.retain(|_, slot| {
+            slot.withdraw();
+            !slot.is_gone()
+        });
+    }
+}
+
+fn outcome_of(result: anyhow::Result<()>) -> Outcome {
+    let Err(fault) = result else {
+        return Outcome::Done;
+    };
+    let is_taken_over = fault.chain().any(|cause| {
+        cause.is::<TakenOver>()
+            || matches!(cause.downcast_ref(), Some(ClaimError::TakenOver(_)))
+            || matches!(cause.downcast_ref(), Some(PublishError::TakenOver(_)))
+    });
+    let why = format!("{fault:#}");
+    match is_taken_over {
+        true => Outcome::TakenOver(why),
+        false => Outcome::Failed(why),
+    }
+}

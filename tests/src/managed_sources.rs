@@ -1,0 +1,312 @@
+//! `producer --managed`: sources come, change and go while the others go on; two producers of one host.
+
+use crate::harness::{
+    Follower, Lab, Lines, Process, clip, consume, lines_so_far, name, shared, wait_for,
+};
+use jiff::Timestamp;
+use kafka_node::{Kafka, Options};
+use nix::sys::signal::Signal;
+use registry::instance::{Service, SourceState};
+use std::time::{Duration, Instant};
+
+/// Asserts that an epoch's frames are there from 0 on without a hole, and returns how many.
+fn assert_whole(lines: &Lines, source: &str, epoch: u64) -> u64 {
+    let frames = lines.of(source, epoch).sequences();
+    let count = frames.len() as u64;
+    assert_eq!(frames, (0..count).collect::<Vec<_>>(), "{source}/{epoch}");
+    count
+}
+
+/// A span of the week, of one hour, that the present moment is far from.
+pub fn far_from_now() -> String {
+    let hour = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour();
+    let hour = (hour + 12) % 24;
+    format!("daily {hour:02}:00-{hour:02}:59")
+}
+
+#[test]
+fn sources_come_change_and_go_while_the_others_go_on() {
+    let lab = Lab::new(shared());
+    let (steady, changing) = (name(), name());
+    let producer = lab.producer();
+    lab.apply_pattern(&steady, "");
+    lab.apply_pattern(&changing, "");
+    lab.wait_for_state(&steady, SourceState::Live);
+    let before = lab.wait_for_state(&changing, SourceState::Live);
+    assert_eq!(before.size, Some((160, 120)));
+    lab.apply_pattern(&changing, "  options: {resize: 80x60}");
+    wait_for("the new size", || {
+        lab.said(&changing)
+            .filter(|said| said.size == Some((80, 60)))
+    });
+    lab.apply_pattern(&changing, "  open: always");
+    wait_for("the old size", || {
+        lab.said(&changing)
+            .filter(|said| said.size == Some((160, 120)))
+    });
+    lab.delete(&format!("source/{changing}"));
+    wait_for("the end of it", || {
+        lab.said(&changing).is_none().then_some(())
+    });
+    assert!(producer.stop().success());
+
+    wait_for("its goodbye", || {
+        let view = lab.view();
+        let mut producers = view.instances().map(|one| one.instance.service);
+        (!producers.any(|service| service == Service::Producer)).then_some(())
+    });
+    let changed = consume(shared(), &changing, &[]);
+    assert_eq!(changed.epochs(&changing), [1, 2, 3]);
+    for epoch in 1..=3 {
+        let count = assert_whole(&changed, &changing, epoch);
+        changed.assert_run(&changing, epoch, count, "stopped");
+    }
+    let steadily = consume(shared(), &steady, &[]);
+    assert_eq!(steadily.epochs(&steady), [1], "nobody touched it");
+    let count = assert_whole(&steadily, &steady, 1);
+    steadily.assert_run(&steady, 1, count, "stopped");
+}
+
+#[test]
+fn a_source_that_cannot_be_run_is_shown_with_the_reason_and_disturbs_nobody() {
+    let lab = Lab::new(shared());
+    let (good, refused, missing) = (name(), name(), name());
+    let producer = lab.producer();
+    lab.apply_pattern(&good, "");
+    lab.wait_for_state(&good, SourceState::Live);
+    lab.apply_pattern(&refused, "  options: {quality: 700}");
+    lab.apply(&format!(
+        "kind: Source\nname: {missing}\nspec: {{host: lab1, file: /nowhere/clip.mp4}}\n"
+    ));
+    let text = lab.wait_for_state(&refused, SourceState::Failed).text;
+    assert!(text.contains("quality"), "{text}");
+    let text = lab.wait_for_state(&missing, SourceState::Failed).text;
+    assert!(text.contains("/nowhere/clip.mp4"), "{text}");
+
+    lab.apply_pattern(&refused, "  options: {quality: 70}");
+    let mended = lab.wait_for_state(&refused, SourceState::Live);
+    assert_eq!(mended.text, "");
+    // Settings that are refused do not end what runs.
+    lab.apply_pattern(&refused, "  options: {quality: 700}");
+    let told = wait_for("the refusal", || {
+        lab.said(&refused)
+            .filter(|said| said.text.contains("quality"))
+    });
+    assert_eq!(told.state, SourceState::Live);
+    assert!(producer.stop().success());
+    for source in [&good, &refused] {
+        let lines = consume(shared(), source, &[]);
+        let count = assert_whole(&lines, source, 1);
+        lines.assert_run(source, 1, count, "stopped");
+    }
+}
+
+#[test]
+fn an_on_demand_source_is_open_while_somebody_watches_it() {
+    let lab = Lab::new(shared());
+    let (source, first, second) = (name(), name(), name());
+    let _producer = lab.producer();
+    lab.apply_pattern(&source, "  open: on-demand\n  close-after: 2s");
+    lab.wait_for_state(&source, SourceState::Waiting);
+    for consumer in [&first, &second] {
+        lab.apply_consumer(consumer, "wait", &["null".to_owned()], &[&source]);
+    }
+    let one = lab.consumer(&first);
+    lab.wait_for_state(&source, SourceState::Live);
+    let two = lab.consumer(&second);
+    lab.wait_for_instance("the second watcher", |one| {
+        one.name == second && one.watches.contains(&source)
+    });
+    assert!(one.stop().success());
+    wait_for("the first watcher to be gone", || {
+        (lab.view().watchers(&source) == 1).then_some(())
+    });
+    assert_eq!(lab.said(&source).unwrap().state, SourceState::Live);
+    let left = Instant::now();
+    assert!(two.stop().success());
+    lab.wait_for_state(&source, SourceState::Waiting);
+    assert!(
+        left.elapsed() >= Duration::from_secs(2),
+        "it was open for a while after"
+    );
+    let lines = consume(shared(), &source, &[]);
+    assert_eq!(lines.epochs(&source), [1], "opened once for both");
+    let count = assert_whole(&lines, &source, 1);
+    lines.assert_run(&source, 1, count, "stopped");
+    let again = lab.consumer(&first);
+    lab.wait_for_state(&source, SourceState::Live);
+    assert!(again.stop().success());
+}
+
+#[test]
+fn a_scheduled_source_is_open_within_its_spans_only() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let _producer = lab.producer();
+    let closed = format!("  open: schedule\n  schedule: [\"{}\"]", far_from_now());
+    lab.apply_pattern(&source, &closed);
+    let told = lab.wait_for_state(&source, SourceState::Waiting);
+    assert!(told.text.contains("daily"), "{}", told.text);
+    lab.apply_pattern(
+        &source,
+        "  open: schedule\n  schedule: [\"daily 00:00-24:00\"]",
+    );
+    lab.wait_for_state(&source, SourceState::Live);
+    lab.apply_pattern(&source, &closed);
+    lab.wait_for_state(&source, SourceState::Waiting);
+    let lines = consume(shared(), &source, &[]);
+    let count = assert_whole(&lines, &source, 1);
+    lines.assert_run(&source, 1, count, "stopped");
+}
+
+/// Two producers of one host, the one at work first, with a source that is live.
+fn two_producers(lab: &Lab, source: &str) -> (Process, Process) {
+    let one = lab.producer();
+    lab.apply_pattern(source, "");
+    lab.wait_for_state(source, SourceState::Live);
+    let other = lab.producer();
+    lab.wait_for_instance("the one that stands by", |instance| {
+        instance.pid == other.id() && instance.sources.is_empty()
+    });
+    (one, other)
+}
+
+#[test]
+fn a_killed_producer_is_replaced_by_the_one_that_stands_by() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let (killed, heir) = two_producers(&lab, &source);
+    killed.kill9();
+    wait_for("the second epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 2).then_some(())
+    });
+    assert!(heir.stop().success());
+    let lines = consume(shared(), &source, &["--verify-picture"]);
+    assert_eq!(lines.epochs(&source), [1, 2]);
+    assert_whole(&lines, &source, 1);
+    assert_eq!(
+        lines.of(&source, 1).kind("end").0.len(),
+        0,
+        "nobody could write one"
+    );
+    let count = assert_whole(&lines, &source, 2);
+    lines.assert_run(&source, 2, count, "stopped");
+}
+
+#[test]
+fn a_producer_that_was_only_taken_for_dead_stands_by_when_it_comes_back() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let (stalled, heir) = two_producers(&lab, &source);
+    stalled.signal(Signal::SIGSTOP);
+    wait_for("the second epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 2).then_some(())
+    });
+    stalled.signal(Signal::SIGCONT);
+    lab.wait_for_instance("the first one to stand by", |instance| {
+        instance.pid == stalled.id() && instance.sources.is_empty()
+    });
+    let frames = lab.said(&source).map_or(0, |said| said.frames);
+    wait_for("more frames of the heir", || {
+        let said = lab.said(&source)?;
+        (said.frames > frames + 20 && said.last?.epoch == 2).then_some(())
+    });
+    // And it takes over again.
+    assert!(heir.stop().success());
+    wait_for("the third epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 3).then_some(())
+    });
+    assert!(stalled.stop().success());
+    let lines = consume(shared(), &source, &["--verify-picture"]);
+    assert_eq!(lines.epochs(&source), [1, 2, 3]);
+    for epoch in 1..=3 {
+        assert!(assert_whole(&lines, &source, epoch) > 0);
+    }
+}
+
+#[test]
+fn an_import_goes_on_behind_the_last_frame_that_the_killed_producer_wrote() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let one = lab.producer();
+    lab.apply(&format!(
+        "kind: Source\nname: {source}\nspec:\n  host: lab1\n  file: {}\n  options: {{resume: true, resize: 192x144}}\n",
+        clip()
+    ));
+    lab.wait_for_state(&source, SourceState::Live);
+    let heir = lab.producer();
+    lab.wait_for_instance("the one that stands by", |instance| {
+        instance.pid == heir.id() && instance.sources.is_empty()
+    });
+    Follower::new(shared(), &source).wait_for(30);
+    one.kill9();
+    lab.wait_for_state(&source, SourceState::Ended);
+    assert!(heir.stop().success());
+    consume(shared(), &source, &[]).assert_run(&source, 1, 220, "finished");
+}
+
+#[test]
+fn a_producer_that_ends_hands_its_sources_over() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let (ending, heir) = two_producers(&lab, &source);
+    assert!(ending.stop().success());
+    wait_for("the second epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 2).then_some(())
+    });
+    assert!(heir.stop().success());
+    let lines = consume(shared(), &source, &[]);
+    for epoch in [1, 2] {
+        let count = assert_whole(&lines, &source, epoch);
+        lines.assert_run(&source, epoch, count, "stopped");
+    }
+}
+
+#[test]
+fn while_the_registry_cannot_be_heard_what_runs_goes_on() {
+    let mut kafka = Kafka::start_jars(&Options::default()).expect("a Kafka of this test's own");
+    let servers = kafka.bootstrap_servers().to_owned();
+    let lab = Lab::new(&servers);
+    let (steady, watched, consumer) = (name(), name(), name());
+    let producer = lab.producer();
+    lab.apply_pattern(&steady, "");
+    lab.apply_pattern(&watched, "  open: on-demand\n  close-after: 0s");
+    let file = lab.path("lines.jsonl");
+    let sinks = [format!("jsonl:{}", file.display())];
+    lab.apply_consumer(&consumer, "placeholder", &sinks, &[&steady, &watched]);
+    let shown = lab.consumer(&consumer);
+    for source in [&steady, &watched] {
+        lab.wait_for_state(source, SourceState::Live);
+    }
+    wait_for("lines of both", || {
+        let lines = lines_so_far(&file);
+        let has = |source: &str| !lines.of(source, 1).0.is_empty();
+        (has(&steady) && has(&watched)).then_some(())
+    });
+    kafka.pause().expect("a node of our own");
+    // Longer than a heartbeat's loss and than a group's session.
+    std::thread::sleep(Duration::from_secs(9));
+    kafka.resume().expect("a node of our own");
+    let at_resume = lines_so_far(&file).0.len();
+    wait_for("more lines", || {
+        (lines_so_far(&file).0.len() > at_resume + 100).then_some(())
+    });
+    for source in [&steady, &watched] {
+        lab.wait_for_state(source, SourceState::Live);
+    }
+    assert!(producer.stop().success());
+    wait_for("the ends", || {
+        (lines_so_far(&file).kind("end").0.len() == 2).then_some(())
+    });
+    assert!(shown.stop().success());
+    let lines = Lines::read(&file);
+    for source in [&steady, &watched] {
+        assert_eq!(lines.epochs(source), [1], "it was never closed");
+        let count = assert_whole(&lines, source, 1);
+        lines.assert_run(source, 1, count, "stopped");
+    }
+}
