@@ -40,7 +40,7 @@ pub use error::KafkaFault;
 pub use feed::{
     Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
 };
-pub use gate::LaneBounds;
+pub use gate::{LaneBounds, SharedMemory};
 pub use lookup::{Lookup, LookupError};
 pub use partitioner::partition_of;
 pub use processor_proto::MAX_RECORD_BYTES;
