@@ -39,6 +39,11 @@ pub fn commit_policy(linger: Duration) -> CommitPolicy {
     }
 }
 
+/// A frame failed, and the settings say to stop before it.
+#[derive(Debug, thiserror::Error)]
+#[error("--on-failure halt: {0}")]
+pub struct Halted(String);
+
 /// A frame whose work is over.
 type Finished = (LaneId, i64, Decision);
 
@@ -357,7 +362,7 @@ impl Engine {
             Decision::Write(output) => self.complete(lane, offset, output),
             Decision::Halt(why) => {
                 self.drain = Duration::ZERO; // what is done before it is committed; nothing behind it can be
-                self.fail(anyhow!("--on-failure halt: {why}"));
+                self.fail(Halted(why).into());
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct LaneReport {
     pub tp: TopicPartition,
     /// Slots taken, or records of a join that wait for others.
     pub slots: usize,
+    /// Frames whose work is under way.
+    pub under_way: usize,
     pub bytes: usize,
     /// Records behind; None: not known yet.
     pub lag: Option<i64>,

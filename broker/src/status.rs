@@ -177,6 +177,7 @@ impl Status {
             report.lanes.push(LaneReport {
                 tp: lane.tp.clone(),
                 slots,
+                under_way: lane.under_way.len(),
                 bytes: lane.bytes,
                 lag: lags
                     .collect::<Option<Vec<_>>>()

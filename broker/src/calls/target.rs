@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
 
 /// Options for processors at https:// addresses.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, clap::Args)]
 #[command(next_help_heading = "Processors by TLS")]
 pub struct TlsArgs {
     /// Certificates (PEM) of those who may sign the processors' certificates [default: the system's]

@@ -1,0 +1,189 @@
+//! From what the registry declares to what this broker is to run. Pure but for the files that options name.
+
+use super::processors::{ProcessorKey, ProcessorSettings};
+use crate::args::{Args, StageConfig, StageWork};
+use crate::calls::TlsArgs;
+use clap::Parser;
+use registry::flows::{Flow, FlowKind};
+use registry::model::{Processor, Versioned};
+use registry::View;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One piece of work: a stage with one output.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// PIPELINE/STAGE.
+    pub place: Arc<str>,
+    pub pipeline: Arc<str>,
+    pub inputs: Arc<[String]>,
+    pub output: Arc<str>,
+    /// How far the registry is with what is said here; it only grows.
+    pub revision: u64,
+    /// An error says what is missing or wrong.
+    pub work: Result<Ready, String>,
+}
+
+/// Work that can be begun.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    pub config: Arc<StageConfig>,
+    /// None: a join.
+    pub processor: Option<ProcessorSettings>,
+    /// What cannot change while the stage runs.
+    pub essence: Essence,
+}
+
+/// Two of the same essence are the same stage: only addresses may differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Essence {
+    /// The command line that it would have, without addresses.
+    words: Vec<String>,
+    version: String,
+    processor: Option<ProcessorKey>,
+}
+
+/// Options that a stage may have in the registry.
+const OPTIONS: [&str; 20] = [
+    "attempts",
+    "backoff",
+    "commit-linger",
+    "content",
+    "deadline",
+    "dead-letter",
+    "delivery",
+    "drain",
+    "from",
+    "in-flight",
+    "membership",
+    "no-create",
+    "on-failure",
+    "processor-ca",
+    "processor-cert",
+    "processor-key",
+    "session-timeout",
+    "watchdog",
+    "window",
+    "window-mib",
+];
+
+/// Everything that is to run, by its consumer group.
+pub fn plan(view: &View, process: &Args) -> BTreeMap<String, Wanted> {
+    let flows = view.flows().iter();
+    let wanted = flows.map(|flow| (group(flow), wanted(flow, view, process)));
+    wanted.collect()
+}
+
+/// One for each stage with an output of its own, and for each input of those that have one per input. Names have no slash,
+/// so no two stages share a group.
+fn group(flow: &Flow) -> String {
+    let place = flow.place();
+    match (&flow.stage.to, &flow.inputs[..]) {
+        (None, [input]) => format!("framelane.{place}/{input}"),
+        _ => format!("framelane.{place}"),
+    }
+}
+
+fn wanted(flow: &Flow, view: &View, process: &Args) -> Wanted {
+    let processor = match &flow.kind {
+        FlowKind::Process { processor } => view.processor(processor),
+        FlowKind::Join => None,
+    };
+    let version = processor.map_or(0, |processor| processor.version);
+    Wanted {
+        place: flow.place().into(),
+        pipeline: flow.pipeline.as_str().into(),
+        inputs: flow.topics.iter().map(ToString::to_string).collect(),
+        output: flow.output.as_str().into(),
+        revision: flow.pipeline_version.max(version),
+        work: ready(flow, processor, process),
+    }
+}
+
+fn ready(
+    flow: &Flow,
+    processor: Option<&Versioned<Processor>>,
+    process: &Args,
+) -> Result<Ready, String> {
+    if let (FlowKind::Process { processor: name }, None) = (&flow.kind, processor) {
+        return Err(format!("processor {name} is not declared: it waits for it"));
+    }
+    if let Some(unknown) = flow.stage.options.unknown(&OPTIONS) {
+        return Err(format!(
+            "{unknown} is no option of a stage; there are {}",
+            OPTIONS.join(", ")
+        ));
+    }
+    let addresses = processor.iter().flat_map(|processor| &processor.spec.addresses);
+    let addresses: Vec<String> = addresses
+        .map(|address| format!("--processor={}", address.as_str()))
+        .collect();
+    let words = words(flow, process);
+    let config = config(words.iter().chain(&addresses), process)?;
+    let settings = processor.map(|processor| settings(processor, &config));
+    Ok(Ready {
+        essence: Essence {
+            words,
+            version: flow.stage.version.clone(),
+            processor: settings.as_ref().map(|settings| settings.key.clone()),
+        },
+        processor: settings,
+        config: Arc::new(config),
+    })
+}
+
+/// The command line that a broker of this stage alone would have.
+fn words(flow: &Flow, process: &Args) -> Vec<String> {
+    let option = match flow.kind {
+        FlowKind::Process { .. } => "input",
+        FlowKind::Join => "join",
+    };
+    let mut words = vec!["broker".to_owned()];
+    words.extend(flow.topics.iter().map(|topic| format!("--{option}={topic}")));
+    words.push(format!("--output={}", flow.output));
+    words.push(format!("--group={}", group(flow)));
+    words.push(format!("--memory-mib={}", process.memory_mib));
+    words.extend(process.instance.iter().map(|name| format!("--instance={name}")));
+    words.extend(flow.stage.options.words());
+    words
+}
+
+fn config<'a>(
+    words: impl Iterator<Item = &'a String>,
+    process: &Args,
+) -> Result<StageConfig, String> {
+    let mut args = Args::try_parse_from(words).map_err(|error| {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        first.trim_start_matches("error: ").to_owned()
+    })?;
+    args.kafka = process.kafka.clone();
+    args.telemetry = process.telemetry.clone();
+    let own = &args.processor_tls;
+    let is_tls = args.processor.iter().any(|address| address.starts_with("https://"));
+    let says_nothing = *own == TlsArgs::default() || *own == process.processor_tls;
+    if says_nothing {
+        // What the process was given is for those stages that can use it.
+        args.processor_tls = match is_tls {
+            true => process.processor_tls.clone(),
+            false => TlsArgs::default(),
+        };
+    }
+    StageConfig::try_from(args).map_err(|error| format!("{error:#}"))
+}
+
+fn settings(processor: &Versioned<Processor>, config: &StageConfig) -> ProcessorSettings {
+    let targets = match &config.work {
+        StageWork::Process(targets) => targets.clone(),
+        StageWork::Join(_) => Vec::new(),
+    };
+    ProcessorSettings {
+        key: ProcessorKey {
+            name: processor.name.to_string(),
+            version: processor.spec.version.clone(),
+            limit: config.args.in_flight,
+            tls: config.args.processor_tls.clone(),
+        },
+        targets,
+    }
+}
