@@ -30,6 +30,8 @@ pub struct TopicSpec {
     pub retention: Option<Duration>,
     /// Keep only the newest record of each key.
     pub compacted: bool,
+    /// Settings that no other field stands for, by Kafka's names.
+    pub settings: Vec<(&'static str, &'static str)>,
 }
 
 impl TopicSpec {
@@ -41,6 +43,7 @@ impl TopicSpec {
             replication: None,
             retention: None,
             compacted: false,
+            settings: Vec::new(),
         }
     }
 }
@@ -181,6 +184,9 @@ impl Admin {
         }
         if spec.compacted {
             topic = topic.set("cleanup.policy", "compact");
+        }
+        for (name, value) in &spec.settings {
+            topic = topic.set(name, value);
         }
         let doing = format!("creating topic {}", spec.name);
         let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT));

@@ -30,6 +30,7 @@ mod security;
 mod shared;
 mod start;
 mod stretch;
+mod tail;
 mod transaction;
 mod writer;
 
@@ -49,6 +50,7 @@ pub use secret::Secret;
 pub use security::{Mechanism, Protocol, SecurityArgs};
 pub use start::{Position, StartPolicy};
 pub use stretch::StretchReader;
+pub use tail::{Tail, Tailed};
 pub use transaction::{GroupStamp, TransactionFault, TransactionalWriter};
 pub use writer::{Delivered, Pace, Receipt, Writer};
 
