@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// Runs the broker until it is told to stop, a frame halts it, or it cannot go on.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
@@ -137,11 +138,11 @@ pub async fn run_stage(
     let engine = match balancer {
         Some(balancer) => {
             let engine = Engine::new(config, destination, balancer, control, context);
-            tokio::spawn(engine.run(feed, writer, shutdown))
+            tokio::spawn(engine.run(feed, writer, shutdown).in_current_span())
         }
         None => {
             let engine = JoinEngine::new(config, destination, control, context);
-            tokio::spawn(engine.run(feed, writer, shutdown))
+            tokio::spawn(engine.run(feed, writer, shutdown).in_current_span())
         }
     };
     engine.await.context("the engine")?
@@ -174,5 +175,39 @@ pub fn bounds(config: &StageConfig) -> LaneBounds {
         lane_records: args.window,
         lane_bytes: args.window_mib << 20,
         total_bytes: args.memory_mib << 20,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipeline::kafka::TopicPartition;
+
+    fn lane(revision: u64) -> Lane {
+        let note = Note {
+            revision,
+            ..Note::default()
+        };
+        Lane {
+            id: 1,
+            tp: TopicPartition::new("in", 0),
+            start: 0,
+            note: note.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_stage_never_works_where_a_newer_revision_has_been_until_it_knows_that() {
+        let fence = Fence::default();
+        assert!(fence.check(&lane(7)).is_ok(), "without a registry nobody asks");
+        fence.advance(6);
+        assert!(fence.check(&lane(0)).is_ok());
+        assert!(fence.check(&lane(6)).is_ok());
+        let error = fence.check(&lane(7)).expect_err("it works on").to_string();
+        assert!(error.contains("revision 7") && error.contains("in[0]"), "{error}");
+        fence.advance(8);
+        fence.advance(5);
+        assert_eq!(fence.revision(), 8, "it never goes back");
+        assert!(fence.check(&lane(7)).is_ok());
     }
 }

@@ -27,6 +27,7 @@ mod faults_table;
 mod kafka_faults;
 mod monitors;
 mod pipeline;
+mod pipelines;
 mod producer;
 mod producer_restarts;
 mod python;

@@ -14,6 +14,7 @@ mod key;
 mod lane;
 mod merge;
 mod message;
+mod writing;
 
 pub use engine::JoinEngine;
 

@@ -117,7 +117,7 @@ impl Stages {
     /// Begins, changes and ends stages, so that those run that are declared.
     fn follow(&mut self, view: &View, args: &Args) {
         self.ending.retain(|_, task| !task.is_finished());
-        let plan = plan(view, args);
+        let plan = plan(view.flows(), view.objects(), args);
         let gone: Vec<String> = self
             .kept
             .keys()

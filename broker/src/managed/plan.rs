@@ -6,7 +6,7 @@ use crate::calls::TlsArgs;
 use clap::Parser;
 use registry::flows::{Flow, FlowKind};
 use registry::model::{Processor, Versioned};
-use registry::View;
+use registry::objects::Objects;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -68,9 +68,9 @@ const OPTIONS: [&str; 20] = [
 ];
 
 /// Everything that is to run, by its consumer group.
-pub fn plan(view: &View, process: &Args) -> BTreeMap<String, Wanted> {
-    let flows = view.flows().iter();
-    let wanted = flows.map(|flow| (group(flow), wanted(flow, view, process)));
+pub fn plan(flows: &[Flow], objects: &Objects, process: &Args) -> BTreeMap<String, Wanted> {
+    let flows = flows.iter();
+    let wanted = flows.map(|flow| (group(flow), wanted(flow, objects, process)));
     wanted.collect()
 }
 
@@ -84,9 +84,9 @@ fn group(flow: &Flow) -> String {
     }
 }
 
-fn wanted(flow: &Flow, view: &View, process: &Args) -> Wanted {
+fn wanted(flow: &Flow, objects: &Objects, process: &Args) -> Wanted {
     let processor = match &flow.kind {
-        FlowKind::Process { processor } => view.processor(processor),
+        FlowKind::Process { processor } => objects.processors.get(processor).map(|one| &**one),
         FlowKind::Join => None,
     };
     let version = processor.map_or(0, |processor| processor.version);
@@ -185,5 +185,118 @@ fn settings(processor: &Versioned<Processor>, config: &StageConfig) -> Processor
             tls: config.args.processor_tls.clone(),
         },
         targets,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::flows::flows;
+    use registry::{Versioned, yaml};
+
+    const BASE: &str = "
+kind: Source
+name: cam0
+labels: {site: lab}
+spec: {host: h, camera: 0}
+---
+kind: Source
+name: cam1
+labels: {site: lab}
+spec: {host: h, camera: 1, topic: video1}
+---
+kind: Processor
+name: p
+spec: {addresses: ['http://127.0.0.1:1', 'http://127.0.0.1:2'], version: 3}
+---
+kind: Pipeline
+name: x
+spec:
+  stages:
+";
+
+    /// What is to run, if these are the stages, one a line. The n-th object has version n.
+    fn planned(stages: &str) -> BTreeMap<String, Wanted> {
+        let stages = stages.lines().map(|line| format!("    - {}\n", line.trim()));
+        let text = format!("{BASE}{}", stages.collect::<String>());
+        let mut objects = Objects::default();
+        for (n, object) in yaml::parse(&text, "x").unwrap().into_iter().enumerate() {
+            objects.insert(Versioned {
+                name: object.name,
+                labels: object.labels,
+                version: n as u64 + 1,
+                written_by: String::new(),
+                written_at: Default::default(),
+                spec: object.spec,
+            });
+        }
+        let process = Args::try_parse_from(["broker", "--managed", "--instance", "i"]).unwrap();
+        plan(&flows(&objects), &objects, &process)
+    }
+
+    fn ready(stages: &str) -> Ready {
+        let mut planned = planned(stages).into_values();
+        let one = planned.next().expect("a stage");
+        assert!(planned.next().is_none());
+        one.work.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    #[test]
+    fn each_output_has_a_group_of_its_own() {
+        let planned = planned(
+            "{name: a, from: {labels: {site: lab}}, processor: p}
+             {name: b, from: [cam0.a, cam1], processor: p, to: both}
+             {name: j, join: [cam0.a, cam0], to: all}",
+        );
+        let found: Vec<_> = planned
+            .iter()
+            .map(|(group, wanted)| (group.as_str(), wanted.inputs.join(","), &*wanted.output, wanted.revision))
+            .collect();
+        let expected = [
+            ("framelane.x/a/cam0", "cam0".to_owned(), "cam0.a", 4),
+            ("framelane.x/a/cam1", "video1".to_owned(), "cam1.a", 4),
+            ("framelane.x/b", "cam0.a,video1".to_owned(), "both", 4),
+            ("framelane.x/j", "cam0.a,cam0".to_owned(), "all", 4),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn options_are_the_brokers_own_and_checked_as_on_its_command_line() {
+        let ready = ready("{name: a, from: [cam0], processor: p, options: {in-flight: 3, on-failure: drop, window: 9}}");
+        let args = &ready.config.args;
+        assert_eq!((args.in_flight, args.window, args.instance.as_deref()), (Some(3), 9, Some("i")));
+        assert_eq!(ready.config.group, "framelane.x/a/cam0");
+        assert_eq!(ready.processor.map(|settings| settings.targets.len()), Some(2));
+        for (options, named) in [
+            ("window: 0", "--window must be at least 1"),
+            ("window: much", "--window"),
+            ("memory-mib: 7", "memory-mib is no option of a stage"),
+            ("bootstrap-servers: 'elsewhere:1'", "bootstrap-servers"),
+            ("dead-letter: d", "--on-failure"),
+            ("processor-ca: /nowhere/ca.pem", "https://"),
+        ] {
+            let stages = format!("{{name: a, from: [cam0], processor: p, options: {{{options}}}}}");
+            let wanted = planned(&stages).into_values().next().expect("a stage");
+            let why = wanted.work.expect_err(options);
+            assert!(why.contains(named), "{options}: {why}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_may_change_while_a_stage_runs() {
+        let stage = |more: &str| ready(&format!("{{name: a, from: [cam0], processor: p{more}}}")).essence;
+        let first = stage("");
+        assert_eq!(first, stage(", version: 1"));
+        assert_ne!(first, stage(", version: 2"));
+        assert_ne!(first, stage(", options: {window: 9}"));
+        assert_ne!(first, stage(", to: elsewhere"));
+    }
+
+    #[test]
+    fn a_processor_that_is_not_declared_is_waited_for() {
+        let planned = planned("{name: a, from: [cam0], processor: q}");
+        let why = planned["framelane.x/a/cam0"].work.as_ref().expect_err("it runs");
+        assert!(why.contains("processor q is not declared"), "{why}");
     }
 }

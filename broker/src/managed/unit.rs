@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// Pause before a stage that failed is begun again; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -156,7 +157,9 @@ impl Unit {
         let stop = CancellationToken::new();
         let (config, until) = (Arc::clone(&ready.config), stop.clone());
         let balancer = processor.as_ref().map(|called| Arc::clone(&called.balancer));
-        let task = tokio::spawn(async move { run_stage(&config, balancer, context, until).await });
+        let span = tracing::info_span!("stage", group = config.group.as_str());
+        let stage = async move { run_stage(&config, balancer, context, until).await };
+        let task = tokio::spawn(stage.instrument(span));
         Running {
             task,
             stop,
