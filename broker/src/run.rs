@@ -199,12 +199,18 @@ mod tests {
     #[test]
     fn a_stage_never_works_where_a_newer_revision_has_been_until_it_knows_that() {
         let fence = Fence::default();
-        assert!(fence.check(&lane(7)).is_ok(), "without a registry nobody asks");
+        assert!(
+            fence.check(&lane(7)).is_ok(),
+            "without a registry nobody asks"
+        );
         fence.advance(6);
         assert!(fence.check(&lane(0)).is_ok());
         assert!(fence.check(&lane(6)).is_ok());
         let error = fence.check(&lane(7)).expect_err("it works on").to_string();
-        assert!(error.contains("revision 7") && error.contains("in[0]"), "{error}");
+        assert!(
+            error.contains("revision 7") && error.contains("in[0]"),
+            "{error}"
+        );
         fence.advance(8);
         fence.advance(5);
         assert_eq!(fence.revision(), 8, "it never goes back");

@@ -39,7 +39,10 @@ pub fn times(frame: &Frame, received_unix_ns: i64) -> Vec<StageTime<'_>> {
     let mut times: Vec<StageTime<'_>> = stamps()
         .map(|(n, stamp)| StageTime {
             stage: &stamp.stage,
-            inside_ns: stamp.left_unix_ns.saturating_sub(stamp.entered_unix_ns).max(0),
+            inside_ns: stamp
+                .left_unix_ns
+                .saturating_sub(stamp.entered_unix_ns)
+                .max(0),
             before_ns: before(Some(n), stamp.entered_unix_ns),
         })
         .collect();
@@ -110,7 +113,10 @@ impl Stages {
     /// Takes a frame into account.
     pub fn count(&mut self, frame: &Frame, received_unix_ns: i64) {
         for time in times(frame, received_unix_ns) {
-            let known = self.known.iter().position(|tally| tally.stage == time.stage);
+            let known = self
+                .known
+                .iter()
+                .position(|tally| tally.stage == time.stage);
             let at = match known {
                 Some(at) => at,
                 None if self.known.len() >= MOST_STAGES => continue,
@@ -130,7 +136,11 @@ impl Stages {
     pub fn summary(&self) -> Vec<StageSummary> {
         let (own, stages): (Vec<_>, Vec<_>) =
             self.known.iter().partition(|tally| tally.stage == CONSUMER);
-        stages.into_iter().chain(own).map(StageTally::summary).collect()
+        stages
+            .into_iter()
+            .chain(own)
+            .map(StageTally::summary)
+            .collect()
     }
 }
 
@@ -186,11 +196,23 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_chain_add_up_to_the_whole_way() {
-        let frame = frame(&[("producer", 101, 103), ("broker:a", 110, 140), ("broker:b", 145, 150)]);
+        let frame = frame(&[
+            ("producer", 101, 103),
+            ("broker:a", 110, 140),
+            ("broker:b", 145, 150),
+        ]);
         let parts = parts(&frame, 162);
-        let expected = [("producer", 1, 2), ("broker:a", 7, 30), ("broker:b", 5, 5), ("consumer", 12, 0)];
+        let expected = [
+            ("producer", 1, 2),
+            ("broker:a", 7, 30),
+            ("broker:b", 5, 5),
+            ("consumer", 12, 0),
+        ];
         assert_eq!(parts, expected);
-        let whole: i64 = parts.iter().map(|(_, before, inside)| before + inside).sum();
+        let whole: i64 = parts
+            .iter()
+            .map(|(_, before, inside)| before + inside)
+            .sum();
         assert_eq!(whole, 62);
     }
 
@@ -202,7 +224,10 @@ mod tests {
             ("broker:fast", 106, 120),
             ("join", 125, 195),
         ]);
-        let befores: Vec<_> = parts(&frame, 200).into_iter().map(|(_, before, _)| before).collect();
+        let befores: Vec<_> = parts(&frame, 200)
+            .into_iter()
+            .map(|(_, before, _)| before)
+            .collect();
         assert_eq!(befores, [0, 4, 5, 5, 5]);
     }
 
@@ -217,11 +242,17 @@ mod tests {
         let mut stages = Stages::default();
         for n in 0..200 {
             let name = format!("stage-{n}");
-            stages.count(&frame(&[("producer", 100, 102), (&name, 110, 115)]), 120 * MS);
+            stages.count(
+                &frame(&[("producer", 100, 102), (&name, 110, 115)]),
+                120 * MS,
+            );
         }
         let summary = stages.summary();
         assert_eq!(summary.len(), MOST_STAGES);
-        assert_eq!((summary[0].stage.as_str(), summary[0].frames), ("producer", 200));
+        assert_eq!(
+            (summary[0].stage.as_str(), summary[0].frames),
+            ("producer", 200)
+        );
         assert!((1.9..2.1).contains(&summary[0].p50_ms), "{:?}", summary[0]);
         assert_eq!(summary[MOST_STAGES - 1].stage, CONSUMER);
         let mut names = Names::default();

@@ -268,6 +268,8 @@ impl fmt::Display for Summary {
             "latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
             self.latency_p50_ms, self.latency_p99_ms, self.latency_max_ms
         )?;
-        self.stages.iter().try_for_each(|stage| write!(f, "\n{stage}"))
+        self.stages
+            .iter()
+            .try_for_each(|stage| write!(f, "\n{stage}"))
     }
 }

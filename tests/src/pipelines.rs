@@ -87,7 +87,9 @@ fn a_pipeline_that_branches_and_joins_loses_and_doubles_nothing_whoever_is_kille
     }
     assert_eq!(places(&output), places(&input));
     assert_results(&output, &names);
-    let epochs = output.iter().filter_map(|one| Some(one.message.id()?.epoch));
+    let epochs = output
+        .iter()
+        .filter_map(|one| Some(one.message.id()?.epoch));
     assert_eq!(
         epochs.collect::<BTreeSet<_>>(),
         BTreeSet::from([1, 2]),
@@ -114,7 +116,16 @@ fn a_chain_by_reference_always_refers_to_the_record_with_the_pixels() {
         ),
     );
     let broker = lab.broker("0");
-    let args = ["--pattern", "160x120@30", "--pace", "max", "--count", "60", "--topic", &cam];
+    let args = [
+        "--pattern",
+        "160x120@30",
+        "--pace",
+        "max",
+        "--count",
+        "60",
+        "--topic",
+        &cam,
+    ];
     run_ok("producer", shared(), &args);
     let last = format!("{cam}.a.b.c");
     let (input, output) = both(&cam, &last);
@@ -124,7 +135,11 @@ fn a_chain_by_reference_always_refers_to_the_record_with_the_pixels() {
     for (read, written) in input.iter().zip(&output) {
         if let Kind::Frame(frame) = &written.message {
             let reference = frame.reference().expect("all stages refer");
-            let origin = (reference.topic.as_str(), reference.partition, reference.offset);
+            let origin = (
+                reference.topic.as_str(),
+                reference.partition,
+                reference.offset,
+            );
             let place = (cam.as_str(), read.record.lane.partition, read.record.offset);
             assert_eq!(origin, place);
         }
@@ -135,23 +150,45 @@ fn a_chain_by_reference_always_refers_to_the_record_with_the_pixels() {
     run_ok(
         "consumer",
         shared(),
-        &["--topic", &last, "--until", "end", "--verify-picture", "--sink", &sink],
+        &[
+            "--topic",
+            &last,
+            "--until",
+            "end",
+            "--verify-picture",
+            "--sink",
+            &sink,
+        ],
     );
-    let stats = serde_json::from_slice::<serde_json::Value>(&std::fs::read(&stats).unwrap()).unwrap();
+    let stats =
+        serde_json::from_slice::<serde_json::Value>(&std::fs::read(&stats).unwrap()).unwrap();
     let stages = stats["stages"].as_array().unwrap();
-    let names: Vec<_> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
-    assert_eq!(names, ["producer", "broker:first", "broker:motion", "consumer"]);
+    let names: Vec<_> = stages
+        .iter()
+        .map(|stage| stage["stage"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["producer", "broker:first", "broker:motion", "consumer"]
+    );
     for stage in stages {
-        assert!(stage["p50_ms"].as_f64() <= stage["p99_ms"].as_f64(), "{stage}");
+        assert!(
+            stage["p50_ms"].as_f64() <= stage["p99_ms"].as_f64(),
+            "{stage}"
+        );
     }
-    assert!(stages[1]["p50_ms"].as_f64().unwrap() > 0.5, "it takes some milliseconds: {stats}");
+    assert!(
+        stages[1]["p50_ms"].as_f64().unwrap() > 0.5,
+        "it takes some milliseconds: {stats}"
+    );
 }
 
 #[test]
 fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
     let lab = Lab::new();
     let cam = topic(shared(), 2);
-    let ([(_old, old_url), (new, new_url)], out) = (["old", "new"].map(slow), format!("{cam}.seen"));
+    let ([(_old, old_url), (new, new_url)], out) =
+        (["old", "new"].map(slow), format!("{cam}.seen"));
     new.kill9(); // its address is known, and nobody is there yet
     lab.source(&cam);
     lab.processor("old", &old_url);
@@ -167,7 +204,11 @@ fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
         let mut follower = Follower::new(shared(), &out);
         grow(&mut follower);
         stage("new", 2);
-        lab.wait_until(&out, SourceState::Live, "processor new of version 1 is not up yet");
+        lab.wait_until(
+            &out,
+            SourceState::Live,
+            "processor new of version 1 is not up yet",
+        );
         grow(&mut follower);
         assert_results(&follower.seen, &["old"]);
         let new = again("new", &new_url);
@@ -195,14 +236,22 @@ fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
     }
     assert_eq!(by_partition.len(), 2);
     for turns in by_partition.values() {
-        assert_eq!(*turns, ["old", "new"], "each partition goes over once, and never back");
+        assert_eq!(
+            *turns,
+            ["old", "new"],
+            "each partition goes over once, and never back"
+        );
     }
 }
 
 /// Who has said something of a frame.
 fn processors(one: &Seen) -> Vec<String> {
     match &one.message {
-        Kind::Frame(frame) => frame.results.iter().map(|result| result.processor.clone()).collect(),
+        Kind::Frame(frame) => frame
+            .results
+            .iter()
+            .map(|result| result.processor.clone())
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -228,7 +277,11 @@ fn stages_that_come_and_go_and_mistakes_disturb_no_other_stage() {
         let mut follower = Follower::new(shared(), &format!("{cam}.second"));
         grow(&mut follower);
         stages(&second.replace("echo", "echo, options: {window: much}"));
-        lab.wait_until(&format!("{cam}.second"), SourceState::Live, "a change is not taken up");
+        lab.wait_until(
+            &format!("{cam}.second"),
+            SourceState::Live,
+            "a change is not taken up",
+        );
         grow(&mut follower);
         stages("");
         wait_for("the second stage to end", || {
@@ -295,7 +348,14 @@ fn a_join_of_its_own_process_carries_failures_of_branches_and_goes_on_after_kill
     publish(shared(), &input, "a", 0..200);
     let stage = |output: &String, url: &String| {
         let args = ["--input", &input, "--output", output, "--processor", url];
-        let more = ["--attempts", "1", "--on-failure", "drop", "--instance", &input];
+        let more = [
+            "--attempts",
+            "1",
+            "--on-failure",
+            "drop",
+            "--instance",
+            &input,
+        ];
         Process::start("broker", shared(), &[&args[..], &more].concat())
     };
     let _branches = [stage(left_out, &left_url), stage(right_out, &right_url)];
@@ -317,7 +377,10 @@ fn a_join_of_its_own_process_carries_failures_of_branches_and_goes_on_after_kill
     follower.wait_for(200);
     assert!(joining.stop().success());
     let output = read_committed(shared(), all);
-    let sequences: Vec<u64> = output.iter().filter_map(|one| Some(one.message.id()?.sequence)).collect();
+    let sequences: Vec<u64> = output
+        .iter()
+        .filter_map(|one| Some(one.message.id()?.sequence))
+        .collect();
     assert_eq!(sequences, (0..200).collect::<Vec<_>>());
     for one in &output {
         let Kind::Frame(frame) = &one.message else {
@@ -325,7 +388,14 @@ fn a_join_of_its_own_process_carries_failures_of_branches_and_goes_on_after_kill
         };
         let sequence = frame.id.as_ref().unwrap().sequence;
         let status = frame.results[0].status().word();
-        assert_eq!(status, if [3, 70].contains(&sequence) { "error" } else { "ok" });
+        assert_eq!(
+            status,
+            if [3, 70].contains(&sequence) {
+                "error"
+            } else {
+                "ok"
+            }
+        );
         assert_eq!(frame.results.len(), 2);
         assert_eq!(frame.results[1].processor, "right");
     }
@@ -347,6 +417,7 @@ fn what_goes_round_is_refused_with_its_way() {
     };
     let said = problems.iter().map(ToString::to_string).collect::<String>();
     let pre = &lab.prefix;
-    let way = format!("{pre}.c -> [round/a] -> {pre}.a -> [round/b] -> {pre}.b -> [round/c] -> {pre}.c");
+    let way =
+        format!("{pre}.c -> [round/a] -> {pre}.a -> [round/b] -> {pre}.b -> [round/c] -> {pre}.c");
     assert!(said.contains(&way), "{said}");
 }

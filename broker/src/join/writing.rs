@@ -103,7 +103,10 @@ impl JoinEngine {
     }
 
     /// What the group has, in rows.
-    pub(super) fn rows_of(&self, committed: &[(LaneId, Option<i64>)]) -> Vec<(LaneId, Option<i64>)> {
+    pub(super) fn rows_of(
+        &self,
+        committed: &[(LaneId, Option<i64>)],
+    ) -> Vec<(LaneId, Option<i64>)> {
         let rows = self.writing.iter().filter_map(|(lane, number)| {
             let (join, _) = self.joins.get(lane)?;
             let own = committed.iter().filter(|(of, _)| of == lane);

@@ -24,7 +24,12 @@ pub struct ManagedArgs {
     #[arg(long, requires = "managed", value_name = "NAME")]
     pub host: Option<String>,
     /// Calls of all stages together
-    #[arg(long, requires = "managed", default_value_t = 1024, value_name = "CALLS")]
+    #[arg(
+        long,
+        requires = "managed",
+        default_value_t = 1024,
+        value_name = "CALLS"
+    )]
     pub max_calls: usize,
     #[command(flatten)]
     pub registry: RegistryArgs,

@@ -24,7 +24,7 @@ use registry::{InstanceIdentity, Registry, Reporter, Service, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use unit::{Env, Unit, UnitReport};
@@ -44,7 +44,9 @@ pub async fn run(config: ManagedConfig, shutdown: CancellationToken) -> Result<(
     if let Some(host) = &args.managed.host {
         who.host.clone_from(host);
     }
-    let reporter = registry.reporter(who).context("reporting to the registry")?;
+    let reporter = registry
+        .reporter(who)
+        .context("reporting to the registry")?;
     let mut stages = Stages::new(args);
     let result = follow(&mut stages, &registry, &reporter, args, shutdown).await;
     stages.end().await;
@@ -63,6 +65,7 @@ async fn follow(
     let mut changes = registry.changes();
     let mut second = tokio::time::interval(EVERY);
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let news = Arc::clone(&stages.env.news);
     let mut view = changes.borrow_and_update().clone();
     stages.follow(&view, args);
     loop {
@@ -75,6 +78,10 @@ async fn follow(
                 if is_news {
                     stages.follow(&view, args);
                 }
+            }
+            () = news.notified() => {
+                let told = stages.told();
+                reporter.update(|instance| tell::heartbeat(instance, &told, &view));
             }
             _ = second.tick() => {
                 let told = stages.told();
@@ -108,6 +115,7 @@ impl Stages {
             env: Env {
                 memory: SharedMemory::default(),
                 processors: Arc::new(Processors::new(args.managed.max_calls)),
+                news: Arc::new(Notify::new()),
             },
             kept: BTreeMap::new(),
             ending: BTreeMap::new(),

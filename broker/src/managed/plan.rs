@@ -5,7 +5,7 @@ use crate::args::{Args, StageConfig, StageWork};
 use crate::calls::TlsArgs;
 use clap::Parser;
 use registry::flows::{Flow, FlowKind};
-use registry::model::{Processor, Versioned};
+use registry::model::{Key, Kind, Processor, Versioned};
 use registry::objects::Objects;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use std::sync::Arc;
 pub struct Wanted {
     /// PIPELINE/STAGE.
     pub place: Arc<str>,
-    pub pipeline: Arc<str>,
+    /// The objects that say so.
+    pub objects: Arc<[Key]>,
     pub inputs: Arc<[String]>,
     pub output: Arc<str>,
     /// How far the registry is with what is said here; it only grows.
@@ -92,12 +93,21 @@ fn wanted(flow: &Flow, objects: &Objects, process: &Args) -> Wanted {
     let version = processor.map_or(0, |processor| processor.version);
     Wanted {
         place: flow.place().into(),
-        pipeline: flow.pipeline.as_str().into(),
+        objects: objects_of(flow),
         inputs: flow.topics.iter().map(ToString::to_string).collect(),
         output: flow.output.as_str().into(),
         revision: flow.pipeline_version.max(version),
         work: ready(flow, processor, process),
     }
+}
+
+fn objects_of(flow: &Flow) -> Arc<[Key]> {
+    let pipeline = Key::new(Kind::Pipeline, flow.pipeline.clone());
+    let processor = match &flow.kind {
+        FlowKind::Process { processor } => Some(Key::new(Kind::Processor, processor.clone())),
+        FlowKind::Join => None,
+    };
+    [pipeline].into_iter().chain(processor).collect()
 }
 
 fn ready(
@@ -114,7 +124,9 @@ fn ready(
             OPTIONS.join(", ")
         ));
     }
-    let addresses = processor.iter().flat_map(|processor| &processor.spec.addresses);
+    let addresses = processor
+        .iter()
+        .flat_map(|processor| &processor.spec.addresses);
     let addresses: Vec<String> = addresses
         .map(|address| format!("--processor={}", address.as_str()))
         .collect();
@@ -139,11 +151,20 @@ fn words(flow: &Flow, process: &Args) -> Vec<String> {
         FlowKind::Join => "join",
     };
     let mut words = vec!["broker".to_owned()];
-    words.extend(flow.topics.iter().map(|topic| format!("--{option}={topic}")));
+    words.extend(
+        flow.topics
+            .iter()
+            .map(|topic| format!("--{option}={topic}")),
+    );
     words.push(format!("--output={}", flow.output));
     words.push(format!("--group={}", group(flow)));
     words.push(format!("--memory-mib={}", process.memory_mib));
-    words.extend(process.instance.iter().map(|name| format!("--instance={name}")));
+    words.extend(
+        process
+            .instance
+            .iter()
+            .map(|name| format!("--instance={name}")),
+    );
     words.extend(flow.stage.options.words());
     words
 }
@@ -160,7 +181,10 @@ fn config<'a>(
     args.kafka = process.kafka.clone();
     args.telemetry = process.telemetry.clone();
     let own = &args.processor_tls;
-    let is_tls = args.processor.iter().any(|address| address.starts_with("https://"));
+    let is_tls = args
+        .processor
+        .iter()
+        .any(|address| address.starts_with("https://"));
     let says_nothing = *own == TlsArgs::default() || *own == process.processor_tls;
     if says_nothing {
         // What the process was given is for those stages that can use it.
@@ -217,7 +241,9 @@ spec:
 
     /// What is to run, if these are the stages, one a line. The n-th object has version n.
     fn planned(stages: &str) -> BTreeMap<String, Wanted> {
-        let stages = stages.lines().map(|line| format!("    - {}\n", line.trim()));
+        let stages = stages
+            .lines()
+            .map(|line| format!("    - {}\n", line.trim()));
         let text = format!("{BASE}{}", stages.collect::<String>());
         let mut objects = Objects::default();
         for (n, object) in yaml::parse(&text, "x").unwrap().into_iter().enumerate() {
@@ -250,7 +276,14 @@ spec:
         );
         let found: Vec<_> = planned
             .iter()
-            .map(|(group, wanted)| (group.as_str(), wanted.inputs.join(","), &*wanted.output, wanted.revision))
+            .map(|(group, wanted)| {
+                (
+                    group.as_str(),
+                    wanted.inputs.join(","),
+                    &*wanted.output,
+                    wanted.revision,
+                )
+            })
             .collect();
         let expected = [
             ("framelane.x/a/cam0", "cam0".to_owned(), "cam0.a", 4),
@@ -263,11 +296,19 @@ spec:
 
     #[test]
     fn options_are_the_brokers_own_and_checked_as_on_its_command_line() {
-        let ready = ready("{name: a, from: [cam0], processor: p, options: {in-flight: 3, on-failure: drop, window: 9}}");
+        let ready = ready(
+            "{name: a, from: [cam0], processor: p, options: {in-flight: 3, on-failure: drop, window: 9}}",
+        );
         let args = &ready.config.args;
-        assert_eq!((args.in_flight, args.window, args.instance.as_deref()), (Some(3), 9, Some("i")));
+        assert_eq!(
+            (args.in_flight, args.window, args.instance.as_deref()),
+            (Some(3), 9, Some("i"))
+        );
         assert_eq!(ready.config.group, "framelane.x/a/cam0");
-        assert_eq!(ready.processor.map(|settings| settings.targets.len()), Some(2));
+        assert_eq!(
+            ready.processor.map(|settings| settings.targets.len()),
+            Some(2)
+        );
         for (options, named) in [
             ("window: 0", "--window must be at least 1"),
             ("window: much", "--window"),
@@ -285,7 +326,8 @@ spec:
 
     #[test]
     fn only_addresses_may_change_while_a_stage_runs() {
-        let stage = |more: &str| ready(&format!("{{name: a, from: [cam0], processor: p{more}}}")).essence;
+        let stage =
+            |more: &str| ready(&format!("{{name: a, from: [cam0], processor: p{more}}}")).essence;
         let first = stage("");
         assert_eq!(first, stage(", version: 1"));
         assert_ne!(first, stage(", version: 2"));
@@ -296,7 +338,10 @@ spec:
     #[test]
     fn a_processor_that_is_not_declared_is_waited_for() {
         let planned = planned("{name: a, from: [cam0], processor: q}");
-        let why = planned["framelane.x/a/cam0"].work.as_ref().expect_err("it runs");
+        let why = planned["framelane.x/a/cam0"]
+            .work
+            .as_ref()
+            .expect_err("it runs");
         assert!(why.contains("processor q is not declared"), "{why}");
     }
 }

@@ -89,7 +89,12 @@ impl CalledProcessor {
     /// Its addresses are these now.
     pub fn go_to(&self, targets: &[Target]) {
         self.targets.send_if_modified(|known| {
-            let uris = |targets: &[Target]| targets.iter().map(|one| one.uri.clone()).collect::<Vec<_>>();
+            let uris = |targets: &[Target]| {
+                targets
+                    .iter()
+                    .map(|one| one.uri.clone())
+                    .collect::<Vec<_>>()
+            };
             let is_news = uris(known) != uris(targets);
             if is_news {
                 *known = targets.to_vec();

@@ -3,9 +3,9 @@
 use super::plan::Wanted;
 use super::unit::{State, UnitReport};
 use crate::report::{LaneReport, StageReport};
+use registry::View;
 use registry::instance::{CalledProcessor, Instance, Lane, RunningSource, SourceState};
 use registry::model::{Key, Kind};
-use registry::View;
 use std::collections::BTreeMap;
 
 /// A stage and how it goes.
@@ -13,7 +13,10 @@ pub type Told<'a> = (&'a Wanted, UnitReport);
 
 /// Writes everything into the heartbeat. A stage's output is a source like any other: its state is the stage's.
 pub fn heartbeat(instance: &mut Instance, units: &[Told<'_>], view: &View) {
-    instance.sources = units.iter().map(|(wanted, unit)| output(wanted, unit)).collect();
+    instance.sources = units
+        .iter()
+        .map(|(wanted, unit)| output(wanted, unit))
+        .collect();
     let lanes = units.iter().flat_map(|(wanted, unit)| {
         let lanes = unit.stage.lanes.iter();
         lanes.map(|report| lane(&wanted.place, report))
@@ -103,23 +106,29 @@ fn processors(units: &[Told<'_>]) -> Vec<CalledProcessor> {
 
 /// An object counts as taken up when every stage that it is about follows it.
 fn applied(units: &[Told<'_>], view: &View) -> BTreeMap<String, u64> {
-    let mut applied = BTreeMap::new();
-    for pipeline in view.pipelines() {
-        let of_it = units.iter().filter(|(wanted, _)| *wanted.pipeline == *pipeline.name);
-        let behind = of_it.filter(|(wanted, unit)| unit.revision < wanted.revision);
-        if behind.count() == 0 {
-            let key = Key::new(Kind::Pipeline, pipeline.name.clone());
-            applied.insert(key.to_string(), pipeline.version);
-        }
+    let pipelines = view.pipelines();
+    let pipelines = pipelines.map(|one| (Key::new(Kind::Pipeline, one.name.clone()), one.version));
+    let processors = view.processors();
+    let processors =
+        processors.map(|one| (Key::new(Kind::Processor, one.name.clone()), one.version));
+    let mut applied: BTreeMap<Key, u64> = pipelines.chain(processors).collect();
+    let behind = units
+        .iter()
+        .filter(|(wanted, unit)| unit.revision < wanted.revision);
+    for key in behind.flat_map(|(wanted, _)| wanted.objects.iter()) {
+        applied.remove(key);
     }
+    let applied = applied.into_iter();
     applied
+        .map(|(key, version)| (key.to_string(), version))
+        .collect()
 }
 
 /// The line of the second, for people.
 pub fn line(units: &[Told<'_>], memory_bytes: usize) -> String {
-    let running = units.iter().filter(|(_, unit)| {
-        matches!(unit.state, State::Running | State::Rolling(_))
-    });
+    let running = units
+        .iter()
+        .filter(|(_, unit)| matches!(unit.state, State::Running | State::Rolling(_)));
     let stages = || units.iter().map(|(_, unit)| &unit.stage);
     let fps: f64 = stages().map(StageReport::fps).sum();
     let slots: usize = stages().map(StageReport::slots).sum();

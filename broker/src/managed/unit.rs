@@ -6,7 +6,7 @@
 //!    └──── Failed ◀─────────┘ (again after a pause, or when something changes)
 //! ```
 
-use super::plan::{Ready, Wanted};
+use super::plan::{Essence, Ready, Wanted};
 use super::processors::{CalledProcessor, Processors};
 use crate::engine::Halted;
 use crate::report::StageReport;
@@ -15,8 +15,8 @@ use crate::status::Show;
 use pipeline::kafka::{KafkaFault, SharedMemory};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -55,6 +55,8 @@ pub struct UnitReport {
 pub struct Env {
     pub memory: SharedMemory,
     pub processors: Arc<Processors>,
+    /// A stage has something new to say.
+    pub news: Arc<Notify>,
 }
 
 /// One piece of work and who keeps it.
@@ -64,6 +66,8 @@ pub struct Unit {
     report: watch::Sender<UnitReport>,
     stop: CancellationToken,
     pause: Duration,
+    /// What it ran as last, and the revision that said so: what it goes on as while what is declared cannot be used.
+    last: Option<(Ready, u64)>,
     /// That of the stage that begins next: its replicas are known and up by then.
     next_processor: Option<Arc<CalledProcessor>>,
 }
@@ -83,10 +87,12 @@ struct Running {
 enum Next {
     Begin,
     Pause,
-    /// Only a change helps.
-    WaitForChange,
+    /// Only another essence than this helps.
+    Halt(Essence),
     End,
 }
+
+type Ended = Result<anyhow::Result<()>, JoinError>;
 
 impl Unit {
     pub fn new(
@@ -101,6 +107,7 @@ impl Unit {
             report,
             stop,
             pause: FIRST_PAUSE,
+            last: None,
             next_processor: None,
         }
     }
@@ -109,26 +116,40 @@ impl Unit {
     pub async fn keep(mut self) {
         while !self.stop.is_cancelled() {
             let wanted = self.wanted.borrow_and_update().clone();
-            let next = match wanted.work {
-                Err(why) => {
-                    self.tell(State::Waiting(why), wanted.revision);
-                    Next::WaitForChange
-                }
+            let refused = match wanted.work {
                 Ok(ready) => {
-                    let running = self.begin(&wanted.place, ready, wanted.revision);
-                    self.supervise(running).await
+                    self.last = Some((ready, wanted.revision));
+                    None
                 }
+                Err(why) => Some(why),
             };
-            match next {
+            let Some((last, revision)) = self.last.clone() else {
+                self.tell(State::Waiting(refused.unwrap_or_default()), wanted.revision);
+                let change = self.wanted.changed();
+                self.stop.run_until_cancelled(change).await;
+                continue;
+            };
+            let running = self.begin(&wanted.place, last, revision);
+            if let Some(why) = refused {
+                self.refuse(&wanted.place, why);
+            }
+            match self.supervise(running).await {
                 Next::Begin => {}
                 Next::End => return,
-                Next::WaitForChange => {
-                    let change = self.wanted.changed();
-                    self.stop.run_until_cancelled(change).await;
-                }
+                Next::Halt(essence) => self.wait_for_another(&essence).await,
                 Next::Pause => self.rest().await,
             }
         }
+    }
+
+    /// Until something else is declared than what halted.
+    async fn wait_for_another(&mut self, halted: &Essence) {
+        let is_another = |wanted: &Wanted| {
+            let ready = wanted.work.as_ref();
+            ready.is_ok_and(|ready| ready.essence != *halted)
+        };
+        let another = self.wanted.wait_for(is_another);
+        self.stop.run_until_cancelled(another).await;
     }
 
     /// A pause, or until something changes.
@@ -156,7 +177,9 @@ impl Unit {
         };
         let stop = CancellationToken::new();
         let (config, until) = (Arc::clone(&ready.config), stop.clone());
-        let balancer = processor.as_ref().map(|called| Arc::clone(&called.balancer));
+        let balancer = processor
+            .as_ref()
+            .map(|called| Arc::clone(&called.balancer));
         let span = tracing::info_span!("stage", group = config.group.as_str());
         let stage = async move { run_stage(&config, balancer, context, until).await };
         let task = tokio::spawn(stage.instrument(span));
@@ -197,13 +220,11 @@ impl Unit {
         let ready = match wanted.work {
             Ok(ready) => ready,
             Err(why) => {
-                // A mistake must not stop what runs.
-                tracing::warn!(stage = %wanted.place, why, "a change is not taken up; the stage runs on as it was");
-                self.report.send_modify(|report| report.refused = Some(why));
+                self.refuse(&wanted.place, why);
                 return None;
             }
         };
-        self.report.send_modify(|report| report.refused = None);
+        self.say(|report| report.refused = None);
         if ready.essence != running.ready.essence {
             return self.roll(running, &wanted.place, &ready).await;
         }
@@ -211,8 +232,19 @@ impl Unit {
             called.go_to(&settings.targets);
         }
         running.fence.advance(wanted.revision);
-        self.report.send_modify(|report| report.revision = wanted.revision);
+        self.say(|report| report.revision = wanted.revision);
+        self.last = Some((ready, wanted.revision));
         None
+    }
+
+    /// A mistake must not stop what runs.
+    fn refuse(&self, place: &str, why: String) {
+        tracing::warn!(
+            stage = place,
+            why,
+            "a change is not taken up; the stage runs on as it was"
+        );
+        self.say(|report| report.refused = Some(why));
     }
 
     /// What the stage says of itself.
@@ -248,7 +280,10 @@ impl Unit {
                     return Some(Next::Begin);
                 }
                 // Whether the new one is up makes no difference any more.
-                _ = &mut running.task => return Some(Next::Begin),
+                ended = &mut running.task => {
+                    log(ended);
+                    return Some(Next::Begin);
+                }
                 Ok(()) = running.reports.changed() => self.hand_on(running),
                 Ok(()) = self.wanted.changed() => {
                     self.wanted.mark_changed(); // it is looked at from the beginning
@@ -261,14 +296,15 @@ impl Unit {
     }
 
     fn set_state(&self, state: State) {
-        self.report.send_modify(|report| report.state = state);
+        self.say(|report| report.state = state);
     }
 
-    fn ended(
-        &mut self,
-        running: &Running,
-        ended: Result<anyhow::Result<()>, tokio::task::JoinError>,
-    ) -> Next {
+    fn say(&self, change: impl FnOnce(&mut UnitReport)) {
+        self.report.send_modify(change);
+        self.env.news.notify_one();
+    }
+
+    fn ended(&mut self, running: &Running, ended: Ended) -> Next {
         if running.since.elapsed() >= RECOVERED {
             self.pause = FIRST_PAUSE;
         }
@@ -281,7 +317,7 @@ impl Unit {
         let text = format!("{error:#}");
         if error.downcast_ref::<Halted>().is_some() {
             self.tell(State::Failed(text), revision);
-            return Next::WaitForChange;
+            return Next::Halt(running.ready.essence.clone());
         }
         let is_missing = matches!(error.downcast_ref(), Some(KafkaFault::NoTopic(_)));
         if is_missing || error.downcast_ref::<Superseded>().is_some() {
@@ -294,7 +330,7 @@ impl Unit {
     }
 
     fn tell(&self, state: State, revision: u64) {
-        self.report.send_modify(|report| {
+        self.say(|report| {
             *report = UnitReport {
                 state,
                 revision,
@@ -315,7 +351,11 @@ async fn end(running: Running) {
     if running.task.is_finished() {
         return; // and was awaited
     }
-    match running.task.await {
+    log(running.task.await);
+}
+
+fn log(ended: Ended) {
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("a stage ended with an error: {error:#}"),
         Err(panic) => tracing::error!(%panic, "a stage panicked while it ended"),

@@ -43,7 +43,8 @@ impl Lab {
     }
 
     pub fn apply(&self, text: &str) {
-        self.try_apply(text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+        self.try_apply(text)
+            .unwrap_or_else(|why| panic!("{why}\n{text}"));
     }
 
     /// A source that a test publishes itself.
@@ -65,15 +66,27 @@ impl Lab {
 
     /// One stage a line.
     pub fn pipeline_text(name: &str, stages: &str) -> String {
-        let stages = stages.trim().lines().map(|line| format!("    - {}\n", line.trim()));
-        format!("kind: Pipeline\nname: {name}\nspec:\n  stages:\n{}", stages.collect::<String>())
+        let stages = stages
+            .trim()
+            .lines()
+            .map(|line| format!("    - {}\n", line.trim()));
+        format!(
+            "kind: Pipeline\nname: {name}\nspec:\n  stages:\n{}",
+            stages.collect::<String>()
+        )
     }
 
     /// A managed broker that is known again when it comes back.
     pub fn broker(&self, instance: &str) -> Process {
         let registry = format!("{}.registry", self.prefix);
         let instance = format!("{}-{instance}", self.prefix);
-        let args = ["--managed", "--registry", &registry, "--instance", &instance];
+        let args = [
+            "--managed",
+            "--registry",
+            &registry,
+            "--instance",
+            &instance,
+        ];
         Process::start("broker", shared(), &args)
     }
 
@@ -81,27 +94,43 @@ impl Lab {
     pub fn said(&self, output: &str) -> Vec<RunningSource> {
         let view = self.registry.view();
         let sources = view.live().flat_map(|seen| &seen.instance.sources);
-        sources.filter(|source| source.name == output).cloned().collect()
+        sources
+            .filter(|source| source.name == output)
+            .cloned()
+            .collect()
     }
 
     /// Waits until a broker says this of a stage's output.
     pub fn wait_until(&self, output: &str, state: SourceState, text: &str) {
-        wait_for(&format!("{output} {state} with {text:?}: {:?}", self.said(output)), || {
-            let said = self.said(output);
-            let is_it = |one: &RunningSource| one.state == state && one.text.contains(text);
-            said.iter().any(is_it).then_some(())
-        });
+        wait_for(
+            &format!("{output} {state} with {text:?}: {:?}", self.said(output)),
+            || {
+                let said = self.said(output);
+                let is_it = |one: &RunningSource| one.state == state && one.text.contains(text);
+                said.iter().any(is_it).then_some(())
+            },
+        );
     }
 
     /// Waits until a broker has taken the present pipeline up.
     pub fn wait_until_applied(&self, pipeline: &str) {
-        let version = self.registry.view().pipeline(pipeline).expect("declared").version;
+        let version = self
+            .registry
+            .view()
+            .pipeline(pipeline)
+            .expect("declared")
+            .version;
         let key = format!("pipeline/{pipeline}");
-        wait_for(&format!("{key} of version {version} to be taken up"), || {
-            let view = self.registry.view();
-            let mut applied = view.live().filter_map(|seen| seen.instance.applied.get(&key));
-            applied.any(|has| *has >= version).then_some(())
-        });
+        wait_for(
+            &format!("{key} of version {version} to be taken up"),
+            || {
+                let view = self.registry.view();
+                let mut applied = view
+                    .live()
+                    .filter_map(|seen| seen.instance.applied.get(&key));
+                applied.any(|has| *has >= version).then_some(())
+            },
+        );
     }
 }
 
@@ -111,7 +140,10 @@ pub fn places(seen: &[Seen]) -> BTreeMap<i32, Vec<(u64, u64, &'static str)>> {
     for one in seen {
         let id = one.message.id().expect("records of ours have ids");
         let place = (id.epoch, id.sequence, one.message.word());
-        places.entry(one.record.lane.partition).or_default().push(place);
+        places
+            .entry(one.record.lane.partition)
+            .or_default()
+            .push(place);
     }
     places
 }
