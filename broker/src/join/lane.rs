@@ -326,3 +326,6 @@ impl JoinLane {
         others.map(position).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
