@@ -19,7 +19,8 @@ impl Lab {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let prefix = name();
         let kafka = KafkaConfig::new(shared()).expect("a usable address");
-        let opening = Registry::open(&kafka, &format!("{prefix}.registry"));
+        let topic = format!("{prefix}.registry");
+        let opening = Registry::open(&kafka, &topic);
         let registry = runtime.block_on(opening).expect("a registry");
         Self {
             runtime,
