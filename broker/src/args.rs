@@ -1,6 +1,8 @@
 //! The command line, and the validated settings that come of it.
 
 use crate::calls::{self, Target, TlsArgs};
+use crate::join;
+use crate::managed::{ManagedArgs, ManagedConfig};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use pipeline::kafka::{KafkaArgs, KafkaConfig, Position};
@@ -13,19 +15,30 @@ use std::time::Duration;
 #[command(
     name = "broker",
     version,
-    after_help = "Example:\n  broker --input cam0 --output cam0.faces --processor http://127.0.0.1:50051\n\nN brokers with the \
-                  same --group share the partitions of the input. Exit codes: 0 stopped, 1 failure, 2 wrong settings."
+    after_help = "Examples:\n  broker --input cam0 --output cam0.faces --processor http://127.0.0.1:50051\n  broker --join \
+                  cam0.people --join cam0.faces --output cam0.all\n  broker --managed\n\nN brokers with the same --group \
+                  share the partitions of the input. Exit codes: 0 stopped, 1 failure, 2 wrong settings."
 )]
 pub struct Args {
     /// Topic to read; repeatable. A name that begins with ^ is a regular expression
-    #[arg(long, required = true, value_name = "TOPIC")]
+    #[arg(long, required_unless_present_any = ["join", "managed"], value_name = "TOPIC")]
     pub input: Vec<String>,
+    /// Instead of --input and --processor: topics that were made of one source by different stages, at least two. Each
+    /// frame comes out once, with the results of all of them in this order; repeatable. The picture is that of the first
+    #[arg(long, value_name = "TOPIC", conflicts_with_all = ["input", "processor", "managed"])]
+    pub join: Vec<String>,
     /// Topic to write to; made with as many partitions as the input has, unless it exists
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(
+        long,
+        required_unless_present = "managed",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TOPIC"
+    )]
     pub output: String,
     /// Address of the processor, http://HOST:PORT or https://HOST:PORT; repeatable. A host name stands for all its
     /// addresses, looked up again and again
-    #[arg(long, required = true, value_name = "URL")]
+    #[arg(long, required_unless_present_any = ["join", "managed"], value_name = "URL")]
     pub processor: Vec<String>,
     #[command(flatten)]
     pub processor_tls: TlsArgs,
@@ -110,6 +123,8 @@ pub struct Args {
     pub drain: Duration,
 
     #[command(flatten)]
+    pub managed: ManagedArgs,
+    #[command(flatten)]
     pub kafka: KafkaArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -143,9 +158,18 @@ pub enum Membership {
 
 /// Settings that fit together.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub enum Config {
+    /// One stage, as the command line says.
+    Stage(Box<StageConfig>),
+    /// The stages that the registry says.
+    Managed(Box<ManagedConfig>),
+}
+
+/// One stage.
+#[derive(Debug, Clone)]
+pub struct StageConfig {
     pub(crate) kafka: KafkaConfig,
-    pub(crate) processors: Vec<Target>,
+    pub(crate) work: StageWork,
     pub(crate) group: String,
     pub(crate) dead_letter: Option<String>,
     pub(crate) commit_linger: Duration,
@@ -153,11 +177,30 @@ pub struct Config {
     pub(crate) args: Args,
 }
 
+/// What a stage does with what it reads.
+#[derive(Debug, Clone)]
+pub enum StageWork {
+    /// Each frame goes to one of these.
+    Process(Vec<Target>),
+    /// Each frame is put together of what these topics have of it.
+    Join(Vec<String>),
+}
+
 impl TryFrom<Args> for Config {
     type Error = anyhow::Error;
 
     fn try_from(args: Args) -> anyhow::Result<Self> {
-        let wrong = |text: String| Err(ConfigError(text).into());
+        Ok(match args.managed.managed {
+            true => Self::Managed(Box::new(args.try_into()?)),
+            false => Self::Stage(Box::new(args.try_into()?)),
+        })
+    }
+}
+
+impl TryFrom<Args> for StageConfig {
+    type Error = anyhow::Error;
+
+    fn try_from(args: Args) -> anyhow::Result<Self> {
         let dead_letter = (args.on_failure == OnFailure::DeadLetter).then(|| {
             args.dead_letter
                 .clone()
@@ -178,24 +221,18 @@ impl TryFrom<Args> for Config {
                 ));
             }
         }
-        let positive = [
-            ("--window", args.window),
-            ("--window-mib", args.window_mib),
-            ("--memory-mib", args.memory_mib),
-            ("--attempts", args.attempts as usize),
-            ("--in-flight", args.in_flight.unwrap_or(1)),
-            ("--deadline (in ms)", args.deadline.as_millis() as usize),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return wrong(format!("{name} must be at least 1"));
-        }
+        check_positive(&args)?;
+        let work = match &args.join[..] {
+            [] => StageWork::Process(calls::targets(&args.processor, &args.processor_tls)?),
+            topics => StageWork::Join(join::check_topics(topics, &args)?),
+        };
         let linger = match args.delivery {
             Guarantee::ExactlyOnce => Duration::from_millis(5),
             Guarantee::AtLeastOnce => Duration::ZERO,
         };
         Ok(Self {
             kafka: args.kafka.clone().try_into()?,
-            processors: calls::targets(&args.processor, &args.processor_tls)?,
+            work,
             group: args
                 .group
                 .clone()
@@ -204,6 +241,36 @@ impl TryFrom<Args> for Config {
             commit_linger: args.commit_linger.unwrap_or(linger),
             args,
         })
+    }
+}
+
+impl StageConfig {
+    /// The topics that the group shares. Of a join it is the first: who has a partition of that, reads the same one of
+    /// the others.
+    pub(crate) fn subscription(&self) -> &[String] {
+        match &self.work {
+            StageWork::Process(_) => &self.args.input,
+            StageWork::Join(topics) => &topics[..1],
+        }
+    }
+}
+
+fn wrong<T>(text: String) -> anyhow::Result<T> {
+    Err(ConfigError(text).into())
+}
+
+fn check_positive(args: &Args) -> anyhow::Result<()> {
+    let positive = [
+        ("--window", args.window),
+        ("--window-mib", args.window_mib),
+        ("--memory-mib", args.memory_mib),
+        ("--attempts", args.attempts as usize),
+        ("--in-flight", args.in_flight.unwrap_or(1)),
+        ("--deadline (in ms)", args.deadline.as_millis() as usize),
+    ];
+    match positive.iter().find(|(_, value)| *value == 0) {
+        Some((name, _)) => wrong(format!("{name} must be at least 1")),
+        None => Ok(()),
     }
 }
 
@@ -228,16 +295,14 @@ fn reading<'a>(inputs: &'a [String], topic: &str) -> anyhow::Result<Option<&'a s
 mod tests {
     use super::*;
 
-    fn config(more: &[&str]) -> anyhow::Result<Config> {
-        let words = [
-            "broker",
-            "--output",
-            "out",
-            "--processor",
-            "http://127.0.0.1:50051",
-        ];
-        let args = Args::try_parse_from(words.iter().chain(more))?;
-        Config::try_from(args)
+    fn config(more: &[&str]) -> anyhow::Result<StageConfig> {
+        let words = ["broker", "--output", "out"];
+        let processor = match more.contains(&"--join") {
+            true => &[][..],
+            false => &["--processor", "http://127.0.0.1:50051"],
+        };
+        let args = Args::try_parse_from(words.iter().chain(processor).chain(more))?;
+        StageConfig::try_from(args)
     }
 
     #[test]
@@ -254,6 +319,14 @@ mod tests {
             (&["--input", "^o.*"], "go round"),
             (&["--input", "in", "--window", "0"], "--window"),
             (&["--input", "in", "--dead-letter", "d"], "--on-failure"),
+            (&["--join", "a"], "at least two"),
+            (&["--join", "a", "--join", "a"], "twice"),
+            (&["--join", "a", "--join", "out"], "go round"),
+            (&["--join", "a", "--join", "^b"], "patterns"),
+            (
+                &["--join", "a", "--join", "b", "--delivery", "at-least-once"],
+                "at-least-once",
+            ),
             (
                 &["--input", "in", "--processor", "localhost"],
                 "http://HOST:PORT",

@@ -1,19 +1,22 @@
 //! The one task that owns the ordering core: takes in what happens, does what the core says.
 
-use crate::args::Config;
+use crate::args::StageConfig;
 use crate::calls::{Balancer, CallLimits, Caller, Progress};
 use crate::lanes::Lanes;
+use crate::note::Note;
 use crate::output::{Destination, Origin, Output};
 use crate::policy::{Decision, Policy};
-use crate::status::Status;
+use crate::run::{Fence, StageContext};
+use crate::status::{Second, Status};
 use crate::work::{Job, Work};
 use crate::writer::{Command, Report, WriterThread};
 use anyhow::{Result, anyhow};
-use pipeline::kafka::{Feed, FeedControl, FeedEvent, Incoming, MAX_REQUEST_BYTES};
-use pipeline::ordering::{Action, Batch, CommitPolicy, Delivery, Event, LaneId};
+use pipeline::kafka::{Bookmark, Feed, FeedControl, FeedEvent, Incoming, Lane, MAX_REQUEST_BYTES};
+use pipeline::ordering::{Action, Batch, BatchLane, CommitPolicy, Delivery, Event, LaneId};
 use pipeline::resolve::Resolver;
 use pipeline::wire;
 use processor_proto::envelope::Kind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -24,7 +27,22 @@ use tokio_util::task::TaskTracker;
 const BATCH_RECORDS: usize = 1000;
 const BATCH_BYTES: usize = 32 << 20;
 /// Beyond the drain time, what the last commit may take before the broker gives up and leaves it to its successor.
-const LAST_COMMIT: Duration = Duration::from_secs(30);
+pub const LAST_COMMIT: Duration = Duration::from_secs(30);
+
+/// When a batch is written.
+pub fn commit_policy(linger: Duration) -> CommitPolicy {
+    CommitPolicy {
+        linger,
+        max_records: BATCH_RECORDS,
+        max_bytes: BATCH_BYTES,
+        max_lane_bytes: MAX_REQUEST_BYTES,
+    }
+}
+
+/// A frame failed, and the settings say to stop before it.
+#[derive(Debug, thiserror::Error)]
+#[error("--on-failure halt: {0}")]
+pub struct Halted(String);
 
 /// A frame whose work is over.
 type Finished = (LaneId, i64, Decision);
@@ -36,6 +54,7 @@ pub struct Engine {
     destination: Destination,
     work: Arc<Work>,
     balancer: Arc<Balancer>,
+    fence: Fence,
     tasks: TaskTracker,
     finished: mpsc::Sender<Finished>,
     finishing: mpsc::Receiver<Finished>,
@@ -59,10 +78,11 @@ enum Input {
 
 impl Engine {
     pub fn new(
-        config: &Config,
+        config: &StageConfig,
         destination: Destination,
         balancer: Arc<Balancer>,
         feed: FeedControl,
+        context: StageContext,
     ) -> Self {
         let args = &config.args;
         let limits = CallLimits {
@@ -83,17 +103,13 @@ impl Engine {
         let (finished, finishing) = mpsc::channel(1024);
         Self {
             start: Instant::now(),
-            delivery: Delivery::new(CommitPolicy {
-                linger: config.commit_linger,
-                max_records: BATCH_RECORDS,
-                max_bytes: BATCH_BYTES,
-                max_lane_bytes: MAX_REQUEST_BYTES,
-            }),
+            delivery: Delivery::new(commit_policy(config.commit_linger)),
             lanes: Lanes::default(),
             destination,
             work,
-            status: Status::new(args.watchdog, args.delivery),
+            status: Status::new(args.watchdog, args.delivery, context.show),
             balancer,
+            fence: context.fence,
             tasks: TaskTracker::new(),
             finished,
             finishing,
@@ -202,8 +218,13 @@ impl Engine {
                 }
             }
             Input::Second => {
-                self.status
-                    .every_second(&self.delivery, &self.lanes, &self.balancer, &self.feed);
+                self.status.every_second(Second {
+                    delivery: &self.delivery,
+                    lanes: &mut self.lanes,
+                    balancer: Some(&self.balancer),
+                    feed: &self.feed,
+                    branches: BTreeMap::new(),
+                });
             }
             Input::Stop => self.stop(),
         }
@@ -224,20 +245,16 @@ impl Engine {
 
     fn read(&mut self, event: FeedEvent) {
         match event {
-            FeedEvent::Assigned(lane) => {
-                tracing::info!(lane = %lane.tp, offset = lane.start, "reading");
-                let (id, start) = (lane.id, lane.start);
-                self.lanes.add(lane);
-                self.handle(Event::Assigned { lane: id, start });
-            }
+            FeedEvent::Assigned(lane) => self.assigned(lane),
             FeedEvent::Record { lane, record } => self.arrive(lane, record),
             FeedEvent::Expired { lane, from, to } => {
-                let Some(ours) = self.lanes.get(lane) else {
+                let Some(ours) = self.lanes.get_mut(lane) else {
                     return;
                 };
                 tracing::error!(lane = %ours.tp, from, to, "Kafka's retention removed records before they were processed");
                 let output = self.destination.expired(&ours.tp, from, to);
                 let offset = to - 1; // so that the offset to commit is `to`
+                ours.rates.came(Instant::now());
                 self.handle(Event::Arrived {
                     lane,
                     offset,
@@ -263,6 +280,16 @@ impl Engine {
         }
     }
 
+    fn assigned(&mut self, lane: Lane) {
+        if let Err(superseded) = self.fence.check(&lane) {
+            return self.fail(superseded.into()); // without the lane: nothing of it is worked on
+        }
+        tracing::info!(lane = %lane.tp, offset = lane.start, "reading");
+        let (id, start) = (lane.id, lane.start);
+        self.lanes.add(lane);
+        self.handle(Event::Assigned { lane: id, start });
+    }
+
     /// The record takes its slot; then its work begins.
     fn arrive(&mut self, lane: LaneId, record: Incoming) {
         let offset = record.offset;
@@ -272,6 +299,7 @@ impl Engine {
         };
         ours.bytes += bytes;
         ours.position = offset + 1;
+        ours.rates.came(Instant::now());
         self.handle(Event::Arrived {
             lane,
             offset,
@@ -334,7 +362,7 @@ impl Engine {
             Decision::Write(output) => self.complete(lane, offset, output),
             Decision::Halt(why) => {
                 self.drain = Duration::ZERO; // what is done before it is committed; nothing behind it can be
-                self.fail(anyhow!("--on-failure halt: {why}"));
+                self.fail(Halted(why).into());
             }
         }
     }
@@ -382,6 +410,9 @@ impl Engine {
                 bytes,
             } => {
                 self.status.commit(records);
+                if let Some(ours) = self.lanes.get_mut(lane) {
+                    ours.rates.committed(records, Instant::now());
+                }
                 self.free(lane, 0, bytes);
             }
             Action::Gone { lane } => self.lanes.gone(lane),
@@ -413,15 +444,22 @@ impl Engine {
     }
 
     fn write(&mut self, batch: Batch<Output>) {
-        let offsets = batch
-            .lanes
-            .iter()
-            .filter_map(|part| Some((self.lanes.get(part.lane)?.tp.clone(), part.next_offset)))
-            .collect();
+        let note = Note {
+            revision: self.fence.revision(),
+            ..Note::default()
+        };
+        let bookmark = |part: &BatchLane| {
+            Some(Bookmark {
+                tp: self.lanes.get(part.lane)?.tp.clone(),
+                next_offset: part.next_offset,
+                note: note.to_string(),
+            })
+        };
+        let bookmarks = batch.lanes.iter().filter_map(bookmark).collect();
         // The stamp is of now, when these lanes are ours: if they are lost before the commit, Kafka refuses it.
         self.command(Command::Write {
             outputs: batch.outputs,
-            offsets,
+            bookmarks,
             stamp: self.feed.group_stamp(),
         });
     }
@@ -434,7 +472,7 @@ impl Engine {
     }
 }
 
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+pub async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

@@ -1,6 +1,7 @@
 //! The lanes that are ours, the work under way in each, and the revocations that wait for it.
 
 use crate::calls::Progress;
+use crate::rates::Rates;
 use pipeline::kafka::{Lane, TopicPartition};
 use pipeline::ordering::LaneId;
 use processor_proto::v1::FrameId;
@@ -22,6 +23,8 @@ pub struct OurLane {
     pub bytes: usize,
     /// Behind the last record read.
     pub position: i64,
+    /// How fast and how late it is.
+    pub rates: Rates,
 }
 
 /// Lanes that another member waits for.
@@ -48,6 +51,7 @@ impl Lanes {
             under_way: BTreeMap::new(),
             bytes: 0,
             position: lane.start,
+            rates: Rates::default(),
         };
         self.lanes.insert(lane.id, ours);
     }
@@ -58,6 +62,10 @@ impl Lanes {
 
     pub fn get_mut(&mut self, id: LaneId) -> Option<&mut OurLane> {
         self.lanes.get_mut(&id)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (LaneId, &mut OurLane)> {
+        self.lanes.iter_mut().map(|(id, lane)| (*id, lane))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (LaneId, &OurLane)> {

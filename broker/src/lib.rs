@@ -7,15 +7,21 @@
 //!                       ▼ └────────────┘
 //!            Kafka ◀── writer thread (transactions)
 //! ```
-//! The engine is one task that owns the ordering core; everything else talks to it by messages.
+//! The engine is one task that owns the ordering core; everything else talks to it by messages. `join` puts branches of a
+//! stream together; `managed` runs the stages that the registry declares.
 
 mod args;
 mod calls;
 mod engine;
+mod join;
 mod lanes;
+mod managed;
+mod note;
 mod output;
 mod policy;
+mod rates;
 mod refused;
+mod report;
 mod run;
 mod status;
 mod topics;

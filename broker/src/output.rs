@@ -79,17 +79,21 @@ impl Destination {
         }
     }
 
-    /// A record that is no Envelope: a Gap stands in its place, and the lane lives on.
-    pub fn quarantine(&self, input: &Origin, record: &Incoming, error: &str) -> Output {
+    /// The Gap in the place of a record that is no Envelope.
+    pub fn undecodable(record: &Incoming, error: &str) -> v1::Gap {
         let id = wire::id_of(record);
-        let gap = Kind::Gap(v1::Gap {
+        v1::Gap {
             count: u64::from(id.is_some()),
             first: Some(id.unwrap_or_else(|| unnamed(record))),
             reason: v1::gap::Reason::Undecodable.into(),
             detail: excerpt(error, ERROR_CHARACTERS),
             origin: Some(wire::reference_to(&record.lane, record.offset)),
-        });
-        let gap = self.pass_on(input, &gap);
+        }
+    }
+
+    /// A record that is no Envelope: a Gap stands in its place, and the lane lives on.
+    pub fn quarantine(&self, input: &Origin, record: &Incoming, error: &str) -> Output {
+        let gap = self.pass_on(input, &Kind::Gap(Self::undecodable(record, error)));
         let letter = self.dead_letter(input, self.raw(record), error);
         Output {
             input: input.clone(),
@@ -117,7 +121,13 @@ impl Destination {
 
     /// Records that retention removed before they were read.
     pub fn expired(&self, lane: &TopicPartition, from: i64, to: i64) -> Output {
-        let gap = Kind::Gap(v1::Gap {
+        let (input, gap) = Self::removed(lane, from, to);
+        self.pass_on(&input, &Kind::Gap(gap))
+    }
+
+    /// The Gap in the place of records that retention removed, and where they were.
+    pub fn removed(lane: &TopicPartition, from: i64, to: i64) -> (Origin, v1::Gap) {
+        let gap = v1::Gap {
             first: Some(v1::FrameId::default()),
             count: 0,
             reason: v1::gap::Reason::Expired.into(),
@@ -126,14 +136,14 @@ impl Destination {
                 to - 1
             ),
             origin: Some(wire::reference_to(lane, from)),
-        });
+        };
         let input = Origin {
             lane: lane.clone(),
             offset: from,
             timestamp_ms: wire::now_unix_ns() / 1_000_000,
             trace: TraceContext::root(),
         };
-        self.pass_on(&input, &gap)
+        (input, gap)
     }
 }
 
@@ -148,7 +158,7 @@ fn unnamed(record: &Incoming) -> v1::FrameId {
 }
 
 /// Where a record came from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
     pub lane: TopicPartition,
     pub offset: i64,

@@ -4,45 +4,82 @@ use crate::args::Guarantee;
 use crate::calls::Balancer;
 use crate::lanes::Lanes;
 use crate::output::Output;
+use crate::report::{LaneReport, ReplicaReport, StageReport};
+use metrics::Label;
 use pipeline::kafka::{FeedControl, TopicPartition};
 use pipeline::ordering::{Delivery, LaneId};
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Where the report of the second goes.
+#[derive(Debug)]
+pub enum Show {
+    /// To a person, as a line.
+    Line,
+    /// To whoever runs the stage of this name.
+    Report {
+        stage: Arc<str>,
+        reports: watch::Sender<StageReport>,
+    },
+}
+
+/// Records behind, by partition; asked for on a thread of its own.
+type Lags = Arc<Mutex<HashMap<TopicPartition, i64>>>;
 
 #[derive(Debug)]
 pub struct Status {
     watchdog: Duration,
     guarantee: Guarantee,
+    show: Show,
     start: Instant,
     /// Records whose work is done.
     frames: u64,
     /// Records whose place in the output is committed.
     committed: u64,
     failed: u64,
-    frames_before: u64,
     last_line: Instant,
     /// Where each lane has been stuck, since when, and whether that was said.
     stuck: HashMap<LaneId, (i64, Instant, bool)>,
-    /// Records behind, all lanes together; asked for on a thread of its own. -1: not known yet.
-    lag: Arc<AtomicI64>,
+    lags: Lags,
     lag_task: Option<tokio::task::JoinHandle<()>>,
 }
 
+/// What is looked at once a second.
+pub struct Second<'a> {
+    pub delivery: &'a Delivery<Output>,
+    pub lanes: &'a mut Lanes,
+    /// None: the stage calls nobody.
+    pub balancer: Option<&'a Balancer>,
+    pub feed: &'a FeedControl,
+    /// What else each lane reads and waits for.
+    pub branches: BTreeMap<LaneId, Branches>,
+}
+
+/// The other topics of a join, as one lane has them.
+#[derive(Debug, Default)]
+pub struct Branches {
+    /// Behind the last record read.
+    pub positions: Vec<(TopicPartition, i64)>,
+    /// Records that wait for others, of all branches.
+    pub waiting: usize,
+    pub waits_for: Vec<Arc<str>>,
+}
+
 impl Status {
-    pub fn new(watchdog: Duration, guarantee: Guarantee) -> Self {
+    pub fn new(watchdog: Duration, guarantee: Guarantee, show: Show) -> Self {
         Self {
             watchdog,
             guarantee,
+            show,
             start: Instant::now(),
             frames: 0,
             committed: 0,
             failed: 0,
-            frames_before: 0,
             last_line: Instant::now(),
             stuck: HashMap::new(),
-            lag: Arc::new(AtomicI64::new(-1)),
+            lags: Lags::default(),
             lag_task: None,
         }
     }
@@ -50,64 +87,111 @@ impl Status {
     pub fn count(&mut self, lane: &TopicPartition, outcome: &'static str) {
         self.frames += 1;
         self.failed += u64::from(matches!(outcome, "error" | "timeout" | "undecodable"));
-        metrics::counter!("framelane_broker_frames_total", "topic" => lane.topic.to_string(),
-            "partition" => lane.partition.to_string(), "outcome" => outcome)
-        .increment(1);
+        let mut labels = self.labels(lane);
+        labels.push(Label::from_static_parts("outcome", outcome));
+        metrics::counter!("framelane_broker_frames_total", labels).increment(1);
     }
 
     pub fn commit(&mut self, records: usize) {
         self.committed += records as u64;
     }
 
-    pub fn every_second(
-        &mut self,
-        delivery: &Delivery<Output>,
-        lanes: &Lanes,
-        balancer: &Balancer,
-        feed: &FeedControl,
-    ) {
-        self.measure_lag(lanes, feed);
-        self.line(delivery, lanes, balancer);
-        self.watch(delivery, lanes, balancer);
+    pub fn every_second(&mut self, second: Second<'_>) {
+        self.measure_lag(&second);
+        self.watch(&second);
+        self.show(second);
     }
 
-    fn line(&mut self, delivery: &Delivery<Output>, lanes: &Lanes, balancer: &Balancer) {
-        let fps =
-            (self.frames - self.frames_before) as f64 / self.last_line.elapsed().as_secs_f64();
+    /// Of one partition. Where many stages run, a topic can be read by several.
+    fn labels(&self, lane: &TopicPartition) -> Vec<Label> {
+        let topic = Label::new("topic", lane.topic.to_string());
+        let partition = Label::new("partition", lane.partition.to_string());
+        let stage = self.stage_label();
+        [topic, partition].into_iter().chain(stage).collect()
+    }
+
+    fn stage_label(&self) -> Option<Label> {
+        match &self.show {
+            Show::Line => None,
+            Show::Report { stage, .. } => Some(Label::new("stage", stage.to_string())),
+        }
+    }
+
+    /// Also tells the metrics.
+    fn replicas(&self, balancer: &Balancer) -> Vec<ReplicaReport> {
+        let replicas = balancer.replicas();
+        for replica in &replicas {
+            metrics::gauge!("framelane_broker_in_flight", "replica" => replica.address.to_string())
+                .set(replica.in_flight as f64);
+        }
+        let up = replicas.iter().filter(|replica| replica.is_up).count();
+        for (state, count) in [("up", up), ("down", replicas.len() - up)] {
+            let mut labels = vec![Label::from_static_parts("state", state)];
+            labels.extend(self.stage_label());
+            metrics::gauge!("framelane_broker_replicas", labels).set(count as f64);
+        }
+        replicas
+    }
+
+    fn show(&mut self, second: Second<'_>) {
+        let since = self.last_line.elapsed();
         self.last_line = Instant::now();
-        self.frames_before = self.frames;
-        let (up, replicas, in_flight) = balancer.summary();
-        let mut slots = 0;
-        for (id, lane) in lanes.iter() {
-            let taken = delivery.slots(id);
-            slots += taken;
-            let labels = [
-                ("topic", lane.tp.topic.to_string()),
-                ("partition", lane.tp.partition.to_string()),
-            ];
-            metrics::gauge!("framelane_broker_window_slots", &labels).set(taken as f64);
-            metrics::gauge!("framelane_broker_window_bytes", &labels).set(lane.bytes as f64);
+        let report = self.report(second, since);
+        match &self.show {
+            Show::Line => eprintln!("{report}"),
+            Show::Report { reports, .. } => {
+                reports.send_replace(report);
+            }
         }
-        for (replica, calls) in balancer.in_flight() {
-            metrics::gauge!("framelane_broker_in_flight", "replica" => replica.to_string())
-                .set(calls as f64);
-        }
-        metrics::gauge!("framelane_broker_replicas", "state" => "up").set(up as f64);
-        metrics::gauge!("framelane_broker_replicas", "state" => "down").set((replicas - up) as f64);
-        let lag = match self.lag.load(Ordering::Relaxed) {
-            ..0 => "?".to_owned(),
-            lag => lag.to_string(),
+    }
+
+    fn report(&self, second: Second<'_>, since: Duration) -> StageReport {
+        let known = self
+            .lags
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut report = StageReport {
+            committed: self.committed,
+            failed: self.failed,
+            ..StageReport::default()
         };
-        eprintln!(
-            "{fps:.1} fps, {in_flight} calls in flight, {slots} frames waiting, lag {lag}, {} failed, \
-             {up}/{replicas} processors up, {} partitions",
-            self.failed,
-            lanes.iter().count(),
-        );
+        if let Some(balancer) = second.balancer {
+            report.replicas = self.replicas(balancer);
+            report.in_flight = report
+                .replicas
+                .iter()
+                .map(|replica| replica.in_flight)
+                .sum();
+        }
+        for (id, lane) in second.lanes.iter_mut() {
+            let branches = second.branches.get(&id);
+            let others = branches.map_or(&[][..], |branches| &branches.positions);
+            let waiting = branches.map_or(0, |branches| branches.waiting);
+            let partitions = std::iter::once(&lane.tp).chain(others.iter().map(|(tp, _)| tp));
+            let lags = partitions.map(|tp| known.get(tp).copied());
+            let slots = second.delivery.slots(id) + waiting;
+            let labels = self.labels(&lane.tp);
+            metrics::gauge!("framelane_broker_window_slots", labels.clone()).set(slots as f64);
+            metrics::gauge!("framelane_broker_window_bytes", labels).set(lane.bytes as f64);
+            report.lanes.push(LaneReport {
+                tp: lane.tp.clone(),
+                slots,
+                under_way: lane.under_way.len(),
+                bytes: lane.bytes,
+                lag: lags
+                    .collect::<Option<Vec<_>>>()
+                    .map(|lags| lags.iter().sum()),
+                committed: lane.rates.total(),
+                recent: lane.rates.recent(since),
+                waits_for: branches.map_or_else(Vec::new, |branches| branches.waits_for.clone()),
+            });
+        }
+        report
     }
 
     /// Asks Kafka for the ends of the partitions, unless the last answer is still awaited.
-    fn measure_lag(&mut self, lanes: &Lanes, feed: &FeedControl) {
+    fn measure_lag(&mut self, second: &Second<'_>) {
         if self
             .lag_task
             .as_ref()
@@ -115,31 +199,33 @@ impl Status {
         {
             return;
         }
-        let positions: Vec<_> = lanes
-            .iter()
-            .map(|(_, lane)| (lane.tp.clone(), lane.position))
+        let own = second.lanes.iter();
+        let own = own.map(|(_, lane)| (lane.tp.clone(), lane.position));
+        let others = second.branches.values();
+        let others = others.flat_map(|branches| branches.positions.iter().cloned());
+        let positions: Vec<_> = own
+            .chain(others)
+            .map(|(tp, position)| (self.labels(&tp), tp, position))
             .collect();
-        let (feed, total) = (feed.clone(), Arc::clone(&self.lag));
+        let (feed, lags) = (second.feed.clone(), Arc::clone(&self.lags));
         self.lag_task = Some(tokio::task::spawn_blocking(move || {
-            let mut sum = 0;
-            for (lane, position) in positions {
-                let Some(end) = feed.end_offset(&lane) else {
+            let mut found = HashMap::new();
+            for (labels, tp, position) in positions {
+                let Some(end) = feed.end_offset(&tp) else {
                     continue;
                 };
                 let lag = (end - position).max(0);
-                sum += lag;
-                metrics::gauge!("framelane_broker_lag_records", "topic" => lane.topic.to_string(),
-                    "partition" => lane.partition.to_string())
-                .set(lag as f64);
+                metrics::gauge!("framelane_broker_lag_records", labels).set(lag as f64);
+                found.insert(tp, lag);
             }
-            total.store(sum, Ordering::Relaxed);
+            *lags.lock().unwrap_or_else(PoisonError::into_inner) = found;
         }));
     }
 
     /// A lane whose oldest frame has been the same for too long is reported, once.
-    fn watch(&mut self, delivery: &Delivery<Output>, lanes: &Lanes, balancer: &Balancer) {
+    fn watch(&mut self, second: &Second<'_>) {
         let now = Instant::now();
-        let fronts: Vec<_> = delivery.fronts().collect();
+        let fronts: Vec<_> = second.delivery.fronts().collect();
         self.stuck.retain(|lane, (offset, ..)| {
             fronts
                 .iter()
@@ -148,7 +234,8 @@ impl Status {
         for (id, offset, is_done) in fronts {
             let (_, since, told) = self.stuck.entry(id).or_insert((offset, now, false));
             let time = now.duration_since(*since);
-            let Some(lane) = lanes.get(id).filter(|_| !*told && time >= self.watchdog) else {
+            let lane = second.lanes.get(id);
+            let Some(lane) = lane.filter(|_| !*told && time >= self.watchdog) else {
                 continue;
             };
             *told = true;
@@ -156,11 +243,12 @@ impl Status {
                 Some((frame, progress)) => (frame.to_string(), format!("{:?}", progress.get())),
                 None => ("processed".to_owned(), "-".to_owned()),
             };
-            let cause = if is_done {
-                "Kafka does not take the results".to_owned()
-            } else {
-                let (up, replicas, _) = balancer.summary();
-                format!("{progress}, {up}/{replicas} processors up")
+            let cause = match second.balancer {
+                Some(balancer) if !is_done => {
+                    let (up, replicas, _) = balancer.summary();
+                    format!("{progress}, {up}/{replicas} processors up")
+                }
+                _ => "Kafka does not take the results".to_owned(),
             };
             tracing::error!(lane = %lane.tp, offset, frame, cause, time_s = time.as_secs(),
                 "no progress: everything behind this frame waits for it");
@@ -173,7 +261,12 @@ impl Status {
             Guarantee::AtLeastOnce => "at least once",
         };
         let time_s = self.start.elapsed().as_secs_f64();
+        let stage = match &self.show {
+            Show::Line => None,
+            Show::Report { stage, .. } => Some(&**stage),
+        };
         tracing::info!(
+            stage,
             "stopped after {time_s:.0} s: {} records written, {guarantee}; {} failed",
             self.committed,
             self.failed
@@ -181,6 +274,7 @@ impl Status {
         match self.frames.saturating_sub(self.committed) {
             0 => {}
             rest => tracing::info!(
+                stage,
                 "{rest} finished results came too late to be written: their frames are processed again"
             ),
         }

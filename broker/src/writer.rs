@@ -1,11 +1,11 @@
 //! The thread that writes: one batch at a time, all or nothing.
 
-use crate::args::{Config, Guarantee};
+use crate::args::{Guarantee, StageConfig};
 use crate::output::Output;
 use crate::refused::Amendments;
 use pipeline::kafka::{
-    FeedControl, GroupStamp, KafkaConfig, KafkaFault, Pace, TopicPartition, TransactionFault,
-    TransactionalWriter, Writer,
+    Bookmark, FeedControl, GroupStamp, KafkaConfig, KafkaFault, Pace, TopicPartition,
+    TransactionFault, TransactionalWriter, Writer,
 };
 use pipeline::ordering::{LaneId, Recovery};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 pub enum Command {
     Write {
         outputs: Vec<Output>,
-        /// Offsets of the next records to read.
-        offsets: Vec<(TopicPartition, i64)>,
+        /// Where to go on, and with what.
+        bookmarks: Vec<Bookmark>,
         /// Who we were when the batch was made. None: no longer a member.
         stamp: Option<GroupStamp>,
     },
@@ -57,7 +57,7 @@ pub struct WriterThread {
 }
 
 /// Opens the writer. Fences an older instance of the same name. Blocks.
-pub fn open(config: &Config, instance: &str) -> Result<OpenWriter, KafkaFault> {
+pub fn open(config: &StageConfig, instance: &str) -> Result<OpenWriter, KafkaFault> {
     let kafka = config.kafka.clone();
     match config.args.delivery {
         Guarantee::ExactlyOnce => {
@@ -106,7 +106,7 @@ impl OpenWriter {
         &mut self,
         feed: &FeedControl,
         outputs: &[Output],
-        offsets: &[(TopicPartition, i64)],
+        bookmarks: &[Bookmark],
         stamp: Option<&GroupStamp>,
         amendments: &mut Amendments,
     ) -> Result<(), TransactionFault> {
@@ -116,7 +116,7 @@ impl OpenWriter {
             let amended =
                 amended.map_err(|why| TransactionFault::Aborted(KafkaFault::Unfit(why)))?;
             self.set_pace(pace);
-            let result = self.try_write(feed, &amended, offsets, stamp);
+            let result = self.try_write(feed, &amended, bookmarks, stamp);
             self.set_pace(Pace::Together);
             let fault = match result {
                 Err(TransactionFault::Aborted(fault @ KafkaFault::RefusedRecords { .. })) => fault,
@@ -148,7 +148,7 @@ impl OpenWriter {
         &mut self,
         feed: &FeedControl,
         outputs: &[Output],
-        offsets: &[(TopicPartition, i64)],
+        bookmarks: &[Bookmark],
         stamp: Option<&GroupStamp>,
     ) -> Result<(), TransactionFault> {
         let records = outputs.iter().flat_map(|output| output.records.iter());
@@ -158,7 +158,7 @@ impl OpenWriter {
                     let why = "this broker is no longer a member of its group";
                     TransactionFault::Aborted(KafkaFault::Failed(why.to_owned()))
                 })?;
-                writer.commit(records, Some((offsets, stamp)))
+                writer.commit_bookmarks(records, bookmarks, stamp)
             }
             Self::AtLeastOnce { writer, .. } => {
                 writer.send_all(records).map_err(|fault| match fault {
@@ -167,7 +167,7 @@ impl OpenWriter {
                     fault => TransactionFault::Unknown(fault),
                 })?;
                 // Refused while partitions move: then their next owner writes these frames once more.
-                if let Err(fault) = feed.commit(offsets, stamp) {
+                if let Err(fault) = feed.commit_bookmarks(bookmarks, stamp) {
                     tracing::warn!(%fault, "written, but the offsets are not committed");
                 }
                 Ok(())
@@ -201,12 +201,12 @@ fn serve(
         let report = match command {
             Command::Write {
                 outputs,
-                offsets,
+                bookmarks,
                 stamp,
             } => {
                 let start = Instant::now();
                 let stamp = stamp.as_ref();
-                let result = writer.write(feed, &outputs, &offsets, stamp, &mut amendments);
+                let result = writer.write(feed, &outputs, &bookmarks, stamp, &mut amendments);
                 metrics::histogram!("framelane_broker_commit_seconds")
                     .record(start.elapsed().as_secs_f64());
                 history.report(result)

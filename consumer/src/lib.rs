@@ -26,6 +26,7 @@ pub mod reorder;
 mod sequencer;
 pub mod sinks;
 pub mod span;
+mod stages;
 mod status;
 mod tally;
 mod track;

@@ -1,6 +1,7 @@
 //! What the consumer tells the outside while it runs: a line a second, and metrics.
 
 use crate::delivery::{Content, Delivery};
+use crate::stages::{Names, times};
 use crate::tally::Tally;
 use pipeline::kafka::{FeedControl, TopicPartition};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub struct Status {
     /// Asking Kafka for the ends of partitions takes a moment; the answer is printed with the next line.
     asking: Option<JoinHandle<Vec<(TopicPartition, i64)>>>,
     lags: Option<Vec<(TopicPartition, i64)>>,
+    /// Stages whose times are in the metrics.
+    stages: Names,
     undecodable: u64,
     next_warning: Option<Instant>,
 }
@@ -31,6 +34,7 @@ impl Status {
             last_line: Instant::now(),
             asking: None,
             lags: None,
+            stages: Names::default(),
             undecodable: 0,
             next_warning: None,
         }
@@ -47,6 +51,16 @@ impl Status {
                 .saturating_sub(frame.capture_time_unix_ns);
             metrics::histogram!("framelane_consumer_latency_seconds")
                 .record(latency_ns as f64 / 1e9);
+            for time in times(frame, delivery.received_unix_ns) {
+                if self.stages.admit(time.stage) {
+                    let parts = [("before", time.before_ns), ("inside", time.inside_ns)];
+                    for (part, ns) in parts {
+                        metrics::histogram!("framelane_consumer_stage_seconds",
+                            "stage" => time.stage.to_owned(), "part" => part)
+                        .record(ns as f64 / 1e9);
+                    }
+                }
+            }
         }
         if let Content::Undecodable(cause) = &delivery.content {
             self.warn_of_undecodable(delivery, cause);

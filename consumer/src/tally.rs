@@ -4,6 +4,7 @@ use crate::delivery::Delivery;
 use crate::order::Verdict;
 use crate::picture::PictureVerdict;
 use crate::span::What;
+use crate::stages::{StageSummary, Stages};
 use hdrhistogram::Histogram;
 use pipeline::envelope::Kind;
 use pipeline::v1::Status;
@@ -21,6 +22,7 @@ const MAX_LATENCY_US: u64 = 24 * 3_600 * 1_000_000;
 pub struct Tally {
     totals: Totals,
     latency_us: Histogram<u64>,
+    stages: Stages,
     sources: BTreeMap<(Arc<str>, u64), SourceTally>,
     /// When the first and the last record were shown.
     shown: Option<(Instant, Instant)>,
@@ -75,6 +77,8 @@ pub struct Summary {
     latency_p99_ms: f64,
     latency_max_ms: f64,
     seconds: f64,
+    /// Where the frames' time went, in the order of the stages.
+    stages: Vec<StageSummary>,
     sources: Vec<SourceSummary>,
 }
 
@@ -98,6 +102,7 @@ impl Default for Tally {
         Self {
             totals: Totals::default(),
             latency_us: histogram(),
+            stages: Stages::default(),
             sources: BTreeMap::new(),
             shown: None,
             before: (0, 0),
@@ -129,6 +134,7 @@ impl Tally {
                 let latency_us = u64::try_from(latency_ns / 1_000).unwrap_or(0);
                 self.latency_us.saturating_record(latency_us);
                 self.recent_latency_us.saturating_record(latency_us);
+                self.stages.count(frame, delivery.received_unix_ns);
             }
             Some(Kind::Gap(gap)) => {
                 totals.gaps += 1;
@@ -210,6 +216,7 @@ impl Tally {
             latency_p99_ms: latency_ms(0.99),
             latency_max_ms: self.latency_us.max() as f64 / 1e3,
             seconds,
+            stages: self.stages.summary(),
             sources: self.sources.iter().map(SourceSummary::of).collect(),
         }
     }
@@ -260,6 +267,9 @@ impl fmt::Display for Summary {
             f,
             "latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
             self.latency_p50_ms, self.latency_p99_ms, self.latency_max_ms
-        )
+        )?;
+        self.stages
+            .iter()
+            .try_for_each(|stage| write!(f, "\n{stage}"))
     }
 }

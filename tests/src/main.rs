@@ -29,6 +29,7 @@ mod managed_consumers;
 mod managed_sources;
 mod monitors;
 mod pipeline;
+mod pipelines;
 mod producer;
 mod producer_restarts;
 mod python;

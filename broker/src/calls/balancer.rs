@@ -5,12 +5,13 @@
 
 use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId};
+use crate::report::ReplicaReport;
 use pipeline::ordering::LaneId;
 use processor_proto::v1::processor_client::ProcessorClient;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tonic::transport::Channel;
 
 type Ticket = u64;
@@ -19,6 +20,8 @@ type Ticket = u64;
 #[derive(Debug, Default)]
 pub struct Balancer {
     state: Mutex<State>,
+    /// The calls that all balancers of the process may have under way; None: as many as their replicas take.
+    calls: Option<Arc<Semaphore>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,10 +51,13 @@ pub struct Permit {
     pub address: Arc<str>,
     pub client: ProcessorClient<Channel>,
     pub batch: BatchLimits,
+    /// Its part of the process's bound.
+    call: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        drop(self.call.take());
         self.balancer
             .change(self.replica, |replica| replica.in_flight -= 1);
     }
@@ -77,6 +83,14 @@ impl Drop for LeaveQueue<'_> {
 }
 
 impl Balancer {
+    /// With a bound on calls that others share.
+    pub fn sharing(calls: Arc<Semaphore>) -> Self {
+        Self {
+            state: Mutex::default(),
+            calls: Some(calls),
+        }
+    }
+
     /// Waits for a permit. `avoid` names the replica whose call for this frame failed just before.
     pub async fn permit(self: &Arc<Self>, lane: LaneId, avoid: Option<ReplicaId>) -> Permit {
         let (permit, wait) = oneshot::channel();
@@ -88,8 +102,14 @@ impl Balancer {
             ticket,
         };
         self.serve();
-        wait.await
-            .expect("waiters are only removed to be served, and the balancer outlives its calls")
+        let mut permit = wait
+            .await
+            .expect("waiters are only removed to be served, and the balancer outlives its calls");
+        if let Some(calls) = &self.calls {
+            // After the replica has room: who waits for a replica must not keep others from theirs. Nobody closes it.
+            permit.call = Arc::clone(calls).acquire_owned().await.ok();
+        }
+        permit
     }
 
     pub fn add(&self, replica: Replica) -> ReplicaId {
@@ -129,6 +149,7 @@ impl Balancer {
                 address: Arc::clone(&replica.address),
                 client: replica.client.clone(),
                 batch: replica.batch,
+                call: None,
             };
             unwanted.extend(waiter.permit.send(permit).err());
         }
@@ -178,14 +199,15 @@ impl Balancer {
         (up, state.replicas.len(), in_flight)
     }
 
-    /// Calls in flight by address.
-    pub fn in_flight(&self) -> Vec<(Arc<str>, usize)> {
+    /// Each address, as it is now.
+    pub fn replicas(&self) -> Vec<ReplicaReport> {
         let state = self.state();
-        state
-            .replicas
-            .values()
-            .map(|r| (Arc::clone(&r.address), r.in_flight))
-            .collect()
+        let replicas = state.replicas.values().map(|replica| ReplicaReport {
+            address: Arc::clone(&replica.address),
+            is_up: replica.is_up,
+            in_flight: replica.in_flight,
+        });
+        replicas.collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -15,7 +15,7 @@ const NAMES: OptionNames = OptionNames {
 };
 
 /// Options for processors at https:// addresses.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, clap::Args)]
 #[command(next_help_heading = "Processors by TLS")]
 pub struct TlsArgs {
     /// Certificates (PEM) of those who may sign the processors' certificates [default: the system's]

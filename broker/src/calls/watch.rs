@@ -24,20 +24,26 @@ const CHECK_UP_EVERY: Duration = Duration::from_secs(1);
 const CHECK_DOWN_EVERY: Duration = Duration::from_millis(200);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs until cancelled. `limit` is the number of calls in flight per replica, if the user chose one.
+/// Runs until cancelled. `limit` is the number of calls in flight per replica, if the user chose one. The addresses may
+/// change: those that stay are not disturbed, calls to those that go may finish.
 pub async fn watch(
     balancer: Arc<Balancer>,
-    processors: Vec<Target>,
+    mut processors: tokio::sync::watch::Receiver<Vec<Target>>,
     limit: Option<usize>,
     shutdown: CancellationToken,
 ) {
     let mut watched: BTreeMap<SocketAddr, (ReplicaId, CancellationToken)> = BTreeMap::new();
     let mut checks = JoinSet::new();
     let mut rhythm = tokio::time::interval(LOOK_UP_EVERY);
-    while shutdown.run_until_cancelled(rhythm.tick()).await.is_some() {
+    while shutdown
+        .run_until_cancelled(next_look(&mut rhythm, &mut processors))
+        .await
+        .is_some()
+    {
+        let targets = processors.borrow_and_update().clone();
         let mut found: BTreeMap<SocketAddr, Target> = BTreeMap::new();
         let mut complete = true;
-        for target in &processors {
+        for target in &targets {
             match look_up(&target.uri).await {
                 Ok(addresses) => found.extend(addresses.into_iter().map(|a| (a, target.clone()))),
                 Err(cause) => {
@@ -83,6 +89,17 @@ pub async fn watch(
         while checks.try_join_next().is_some() {}
     }
     while checks.join_next().await.is_some() {}
+}
+
+/// When it is time to look again, or the addresses have changed.
+async fn next_look(
+    rhythm: &mut tokio::time::Interval,
+    processors: &mut tokio::sync::watch::Receiver<Vec<Target>>,
+) {
+    tokio::select! {
+        _ = rhythm.tick() => {}
+        Ok(()) = processors.changed() => {}
+    }
 }
 
 async fn look_up(uri: &Uri) -> std::io::Result<Vec<SocketAddr>> {

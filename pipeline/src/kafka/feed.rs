@@ -11,7 +11,9 @@ use super::access::Access;
 use super::reader::{Reader, Subscription};
 use super::shared::{Shared, lock};
 use super::start::{Group, REQUEST_TIMEOUT, StartPolicy, committed_of};
-use super::{GroupStamp, Incoming, KafkaConfig, KafkaFault, LaneBounds, TopicPartition};
+use super::{
+    GroupStamp, Incoming, KafkaConfig, KafkaFault, LaneBounds, SharedMemory, TopicPartition,
+};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::sync::Arc;
@@ -135,13 +137,26 @@ impl Feed {
         start: StartPolicy,
         bounds: LaneBounds,
     ) -> Result<Self, KafkaFault> {
+        let memory = SharedMemory::default();
+        Self::subscribe_sharing(config, member, topics, start, bounds, &memory)
+    }
+
+    /// As [`Feed::subscribe`], with memory that other feeds take their records from too.
+    pub fn subscribe_sharing(
+        config: &KafkaConfig,
+        member: &GroupMember,
+        topics: &[String],
+        start: StartPolicy,
+        bounds: LaneBounds,
+        memory: &SharedMemory,
+    ) -> Result<Self, KafkaFault> {
         let instance = match &member.membership {
             Membership::Static(name) => Some(name.as_str()),
             Membership::Dynamic => None,
         };
         let client = config.group_consumer(&member.group, instance, member.session_timeout);
         let subscription = Subscription::Topics(topics.to_vec());
-        Self::open(client, subscription, start, bounds)
+        Self::open(client, subscription, start, bounds, memory)
     }
 
     /// Reads fixed partitions without a group: nothing is ever committed and nobody is disturbed.
@@ -151,6 +166,17 @@ impl Feed {
         start: StartPolicy,
         bounds: LaneBounds,
     ) -> Result<Self, KafkaFault> {
+        Self::assign_sharing(config, partitions, start, bounds, &SharedMemory::default())
+    }
+
+    /// As [`Feed::assign`], with memory that other feeds take their records from too.
+    pub fn assign_sharing(
+        config: &KafkaConfig,
+        partitions: &[TopicPartition],
+        start: StartPolicy,
+        bounds: LaneBounds,
+        memory: &SharedMemory,
+    ) -> Result<Self, KafkaFault> {
         let mut client = config.consumer();
         // The client insists on a name; without commits and subscriptions no group of that name comes to exist.
         client.set(
@@ -158,7 +184,7 @@ impl Feed {
             format!("framelane-reader-{:016x}", rand::random::<u64>()),
         );
         let subscription = Subscription::Partitions(partitions.to_vec());
-        Self::open(client, subscription, start, bounds)
+        Self::open(client, subscription, start, bounds, memory)
     }
 
     fn open(
@@ -166,6 +192,7 @@ impl Feed {
         subscription: Subscription,
         start: StartPolicy,
         bounds: LaneBounds,
+        memory: &SharedMemory,
     ) -> Result<Self, KafkaFault> {
         let (sender, events) = mpsc::channel(EVENT_QUEUE.max(2 * bounds.lane_records));
         let group = match subscription {
@@ -174,7 +201,7 @@ impl Feed {
             }
             Subscription::Partitions(_) => Group::None,
         };
-        let shared = Arc::new(Shared::new(sender, bounds, start, group));
+        let shared = Arc::new(Shared::new(sender, bounds, memory, start, group));
         let thread = Reader::open(client, subscription, Arc::clone(&shared))?.spawn()?;
         Ok(Self {
             events,

@@ -3,7 +3,7 @@
 //! Not reading (rather than pausing) keeps what the client has prefetched.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How much may be taken from Kafka and not yet be released.
@@ -13,8 +13,26 @@ pub struct LaneBounds {
     pub lane_records: usize,
     /// Bytes of one lane.
     pub lane_bytes: usize,
-    /// Bytes of all lanes together.
+    /// Bytes of all lanes together; of several feeds, if they share their memory (see [`SharedMemory`]).
     pub total_bytes: usize,
+}
+
+/// Memory that several feeds of a process take their records from. Cheap to clone: clones are the same memory.
+#[derive(Debug, Clone, Default)]
+pub struct SharedMemory(Arc<Hall>);
+
+impl SharedMemory {
+    /// Bytes that are taken now.
+    pub fn used_bytes(&self) -> usize {
+        self.0.state().total_bytes
+    }
+}
+
+/// What the gates of one memory have in common: room that one gives back, another may be waiting for.
+#[derive(Debug, Default)]
+struct Hall {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -33,8 +51,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Gate {
     bounds: LaneBounds,
-    state: Mutex<State>,
-    changed: Condvar,
+    hall: Arc<Hall>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -45,33 +62,33 @@ pub(super) enum Room {
 }
 
 impl Gate {
-    pub(super) fn new(bounds: LaneBounds) -> Self {
+    pub(super) fn new(bounds: LaneBounds, memory: &SharedMemory) -> Self {
         Self {
             bounds,
-            state: Mutex::default(),
-            changed: Condvar::new(),
+            hall: Arc::clone(&memory.0),
         }
     }
 
     pub(super) fn open(&self, lane: u64) {
-        self.state().lanes.insert(lane, Held::default());
+        self.hall.state().lanes.insert(lane, Held::default());
     }
 
     pub(super) fn close(&self, lane: u64) {
-        let mut state = self.state();
+        let mut state = self.hall.state();
         if let Some(held) = state.lanes.remove(&lane) {
             state.total_bytes -= held.bytes;
         }
         drop(state);
-        self.changed.notify_all();
+        self.hall.changed.notify_all();
     }
 
     /// Waits until the lane may take one more record, is closed, or the time is over.
     pub(super) fn wait_for_room(&self, lane: u64, at_most: Duration) -> Room {
         let has_no_room = |state: &mut State| self.room(state, lane) == Room::Full;
-        let (state, _) = self
+        let hall = &self.hall;
+        let (state, _) = hall
             .changed
-            .wait_timeout_while(self.state(), at_most, has_no_room)
+            .wait_timeout_while(hall.state(), at_most, has_no_room)
             .unwrap_or_else(PoisonError::into_inner);
         self.room(&state, lane)
     }
@@ -95,7 +112,7 @@ impl Gate {
     }
 
     pub(super) fn take(&self, lane: u64, bytes: usize) {
-        let mut state = self.state();
+        let mut state = self.hall.state();
         if let Some(held) = state.lanes.get_mut(&lane) {
             held.records += 1;
             held.bytes += bytes;
@@ -104,7 +121,7 @@ impl Gate {
     }
 
     pub(super) fn hold(&self, lane: u64, bytes: usize) {
-        let mut state = self.state();
+        let mut state = self.hall.state();
         if let Some(held) = state.lanes.get_mut(&lane) {
             held.bytes += bytes;
             state.total_bytes += bytes;
@@ -112,21 +129,18 @@ impl Gate {
     }
 
     pub(super) fn release(&self, lane: u64, records: usize, bytes: usize) {
-        let mut state = self.state();
+        let mut state = self.hall.state();
         if let Some(held) = state.lanes.get_mut(&lane) {
             held.records -= records;
             held.bytes -= bytes;
             state.total_bytes -= bytes;
         }
         drop(state);
-        self.changed.notify_all();
+        self.hall.changed.notify_all();
     }
+}
 
-    #[cfg(test)]
-    fn held_bytes(&self) -> usize {
-        self.state().total_bytes
-    }
-
+impl Hall {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every update is complete before the lock is released, so a panic elsewhere leaves it consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -139,12 +153,14 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
+    const BOUNDS: LaneBounds = LaneBounds {
+        lane_records: 2,
+        lane_bytes: 100,
+        total_bytes: 150,
+    };
+
     fn gate() -> Gate {
-        let gate = Gate::new(LaneBounds {
-            lane_records: 2,
-            lane_bytes: 100,
-            total_bytes: 150,
-        });
+        let gate = Gate::new(BOUNDS, &SharedMemory::default());
         gate.open(1);
         gate.open(2);
         gate
@@ -192,6 +208,23 @@ mod tests {
         assert_eq!(gate.wait_for_room(1, NOW), Room::Closed);
         assert_eq!(gate.wait_for_room(2, NOW), Room::Open);
         gate.release(1, 1, 1_000); // a late release of a closed lane changes nothing
-        assert_eq!(gate.held_bytes(), 1);
+        assert_eq!(gate.hall.state().total_bytes, 1);
+    }
+
+    #[test]
+    fn gates_of_one_memory_share_its_bound_and_room_given_back_by_one_ends_the_wait_of_another() {
+        let memory = SharedMemory::default();
+        let [first, second] = [(); 2].map(|()| Gate::new(BOUNDS, &memory));
+        first.open(1);
+        second.open(2);
+        first.take(1, 150);
+        second.take(2, 1);
+        assert_eq!(second.wait_for_room(2, NOW), Room::Full);
+        assert_eq!(memory.used_bytes(), 151);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| second.wait_for_room(2, Duration::from_secs(60)));
+            first.release(1, 1, 150);
+            assert_eq!(waiting.join().unwrap(), Room::Open);
+        });
     }
 }

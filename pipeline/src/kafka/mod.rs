@@ -45,7 +45,7 @@ pub use error::KafkaFault;
 pub use feed::{
     Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
 };
-pub use gate::LaneBounds;
+pub use gate::{LaneBounds, SharedMemory};
 pub use inspect::{GroupState, Inspector, Member, Node, PartitionState, Settings, TopicState};
 pub use lookup::{Lookup, LookupError};
 pub use partitioner::partition_of;

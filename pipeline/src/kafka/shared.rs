@@ -1,7 +1,7 @@
 //! What the feed's threads and its handles share.
 
 use super::feed::{FeedEvent, Lane};
-use super::gate::Gate;
+use super::gate::{Gate, SharedMemory};
 use super::member_id::member_id;
 use super::rebalance::FeedContext;
 use super::start::{Group, StartPolicy};
@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
+
+/// Of all feeds together: they may share memory, and whoever serves several of them knows a lane by its id alone.
+static NEXT_LANE: AtomicU64 = AtomicU64::new(1);
 
 /// Locks are held for single steps only, and never two at once; but for the one of commits, which comes first.
 pub(super) struct Shared {
@@ -35,7 +38,6 @@ pub(super) struct Shared {
     pub intakes: Mutex<HashMap<TopicPartition, (Lane, JoinHandle<()>)>>,
     /// Lanes whose position retention has overtaken, with that position.
     pub overtaken: Mutex<Vec<(Lane, i64)>>,
-    next_lane: AtomicU64,
     /// Counts what the client brings.
     heard: AtomicU64,
     closing: AtomicBool,
@@ -53,12 +55,13 @@ impl Shared {
     pub(super) fn new(
         events: mpsc::Sender<Option<FeedEvent>>,
         bounds: LaneBounds,
+        memory: &SharedMemory,
         start: StartPolicy,
         group: Group,
     ) -> Self {
         Self {
             events,
-            gate: Gate::new(bounds),
+            gate: Gate::new(bounds, memory),
             start,
             group,
             consumer: Mutex::default(),
@@ -68,7 +71,6 @@ impl Shared {
             committable: Mutex::default(),
             intakes: Mutex::default(),
             overtaken: Mutex::default(),
-            next_lane: AtomicU64::new(1),
             heard: AtomicU64::new(0),
             closing: AtomicBool::new(false),
         }
@@ -81,7 +83,7 @@ impl Shared {
 
     /// An id that no other lane of this process has.
     pub(super) fn next_lane(&self) -> u64 {
-        self.next_lane.fetch_add(1, Ordering::Relaxed)
+        NEXT_LANE.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The client has brought a record or the end of a partition.
@@ -115,7 +117,7 @@ impl Shared {
         if !may_speak() {
             return None;
         }
-        let next_lane = self.next_lane.load(Ordering::Relaxed);
+        let next_lane = NEXT_LANE.load(Ordering::Relaxed);
         let stamp = GroupStamp {
             native: Arc::new(consumer.group_metadata()?),
             group: self.group.id().to_owned(),

@@ -42,7 +42,6 @@ pub const OF_STAGES: &[&str] = &[
     "from",
     "in-flight",
     "membership",
-    "memory-mib",
     "no-create",
     "on-failure",
     "processor-ca",

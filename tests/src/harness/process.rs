@@ -70,6 +70,12 @@ impl Process {
         self.child.wait().expect("it was a child of ours");
     }
 
+    /// The same; what it printed stays.
+    pub fn kill_in_place(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it was a child of ours");
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
