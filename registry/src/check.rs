@@ -47,13 +47,21 @@ fn stages(objects: &Objects, found: &mut Vec<Problem>) {
         let mut names = BTreeSet::new();
         for stage in &pipeline.spec.stages {
             if !names.insert(&stage.name) {
-                let text = format!("two stages are called {}: give each its own name", stage.name);
+                let text = format!(
+                    "two stages are called {}: give each its own name",
+                    stage.name
+                );
                 found.push(problem(Kind::Pipeline, &pipeline.name, text));
             }
-            let Work::Process { from: Inputs::Names(inputs), .. } = &stage.work else {
+            let Work::Process {
+                from: Inputs::Names(inputs),
+                ..
+            } = &stage.work
+            else {
                 continue;
             };
-            let is_long = |input: &&Name| stage.to.is_none() && default_output(input, stage).is_none();
+            let is_long =
+                |input: &&Name| stage.to.is_none() && default_output(input, stage).is_none();
             if let Some(input) = inputs.iter().find(is_long) {
                 let text = format!(
                     "stage {}: {input}.{} is too long for a topic: say another with `to`",
@@ -79,7 +87,11 @@ fn unknown_names(objects: &Objects, found: &mut Vec<Problem>) {
                 found.push(problem(Kind::Pipeline, &pipeline.name, text));
             };
             let inputs = match &stage.work {
-                Work::Process { from: Inputs::Names(inputs), .. } | Work::Join { inputs } => inputs.as_slice(),
+                Work::Process {
+                    from: Inputs::Names(inputs),
+                    ..
+                }
+                | Work::Join { inputs } => inputs.as_slice(),
                 Work::Process { .. } => &[],
             };
             inputs
@@ -90,14 +102,19 @@ fn unknown_names(objects: &Objects, found: &mut Vec<Problem>) {
                 && !objects.processors.contains_key(processor)
             {
                 let hint = nearest(processor, objects.processors.keys());
-                wrong(format!("there is no processor {processor}{hint}: declare it, or mend the name"));
+                wrong(format!(
+                    "there is no processor {processor}{hint}: declare it, or mend the name"
+                ));
             }
         }
     }
     for assignment in objects.assignments.values() {
         let mut wrong = |text| found.push(problem(Kind::Assignment, &assignment.name, text));
         if !objects.consumers.contains_key(&assignment.name) {
-            wrong(format!("there is no consumer {}: declare it too", assignment.name));
+            wrong(format!(
+                "there is no consumer {}: declare it too",
+                assignment.name
+            ));
         }
         let sources = assignment.spec.sources.iter();
         sources
@@ -133,7 +150,11 @@ fn distance(a: &str, b: &str) -> usize {
 fn two_writers(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
     let mut writers: BTreeMap<&Name, Vec<(Kind, &Name, String)>> = BTreeMap::new();
     for source in objects.sources.values() {
-        let writer = (Kind::Source, &source.name, format!("source {}", source.name));
+        let writer = (
+            Kind::Source,
+            &source.name,
+            format!("source {}", source.name),
+        );
         writers.entry(source.topic()).or_default().push(writer);
     }
     for flow in flows {
@@ -144,7 +165,9 @@ fn two_writers(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
     for (topic, writers) in writers {
         if let [(.., first), others @ ..] = writers.as_slice() {
             for (kind, name, words) in others {
-                let text = format!("{words} writes to topic {topic}, and so does {first}: give each its own");
+                let text = format!(
+                    "{words} writes to topic {topic}, and so does {first}: give each its own"
+                );
                 found.push(problem(*kind, name, text));
             }
         }
@@ -156,7 +179,9 @@ fn two_writers(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
         if *source.topic() != flow.output {
             let text = format!(
                 "stage {} writes to topic {}, which is also the name of a source (of topic {}): choose another `to`",
-                flow.place(), flow.output, source.topic()
+                flow.place(),
+                flow.output,
+                source.topic()
             );
             found.push(problem(Kind::Pipeline, &flow.pipeline, text));
         }
@@ -202,9 +227,17 @@ fn cycles(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) -> bool {
 /// One problem for each pipeline that has a part in the cycle.
 fn cycle(objects: &Objects, round: &[&Flow]) -> Vec<Problem> {
     // Begins with the smallest place, so that the same cycle always has the same words.
-    let smallest = round.iter().map(|flow| flow.place()).enumerate().min_by(|a, b| a.1.cmp(&b.1));
+    let smallest = round
+        .iter()
+        .map(|flow| flow.place())
+        .enumerate()
+        .min_by(|a, b| a.1.cmp(&b.1));
     let begin = smallest.map_or(0, |(n, _)| n);
-    let turned: Vec<&Flow> = round[begin..].iter().chain(&round[..begin]).copied().collect();
+    let turned: Vec<&Flow> = round[begin..]
+        .iter()
+        .chain(&round[..begin])
+        .copied()
+        .collect();
     let mut way = String::new();
     if let Some(last) = turned.last() {
         way.push_str(&last.output);
@@ -213,7 +246,9 @@ fn cycle(objects: &Objects, round: &[&Flow]) -> Vec<Problem> {
         way.push_str(&format!(" -> [{}] -> {}", flow.place(), flow.output));
     }
     let pipelines: BTreeSet<&Name> = turned.iter().map(|flow| &flow.pipeline).collect();
-    let known = pipelines.into_iter().filter(|name| objects.pipelines.contains_key(*name));
+    let known = pipelines
+        .into_iter()
+        .filter(|name| objects.pipelines.contains_key(*name));
     known
         .map(|name| {
             let text = format!("frames would go round for ever: {way}");
@@ -227,17 +262,30 @@ fn joins(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
     let is_join = |flow: &&Flow| flow.kind == FlowKind::Join;
     for flow in flows.iter().filter(is_join) {
         let roots = |name: &Name| flows::roots(objects, flows, name);
-        let all: Vec<(&Name, BTreeSet<Name>)> = flow.inputs.iter().map(|name| (name, roots(name))).collect();
+        let all: Vec<(&Name, BTreeSet<Name>)> =
+            flow.inputs.iter().map(|name| (name, roots(name))).collect();
         let Some((first, others)) = all.split_first() else {
             continue;
         };
-        let list = |names: &BTreeSet<Name>| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let list = |names: &BTreeSet<Name>| {
+            names
+                .iter()
+                .map(Name::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         // A name that is not declared is another problem, and said elsewhere.
-        let differs = |(_, roots): &&(&Name, BTreeSet<Name>)| !roots.is_empty() && !first.1.is_empty() && *roots != first.1;
+        let differs = |(_, roots): &&(&Name, BTreeSet<Name>)| {
+            !roots.is_empty() && !first.1.is_empty() && *roots != first.1
+        };
         if let Some(other) = others.iter().find(differs) {
             let text = format!(
                 "stage {}: {} comes from {}, {} from {}: only results for the same frames can be joined",
-                flow.stage.name, first.0, list(&first.1), other.0, list(&other.1)
+                flow.stage.name,
+                first.0,
+                list(&first.1),
+                other.0,
+                list(&other.1)
             );
             found.push(problem(Kind::Pipeline, &flow.pipeline, text));
         }
@@ -251,7 +299,11 @@ mod tests {
 
     fn objects(text: &str) -> Objects {
         let mut objects = Objects::default();
-        for (n, object) in crate::yaml::parse(text, "x").unwrap().into_iter().enumerate() {
+        for (n, object) in crate::yaml::parse(text, "x")
+            .unwrap()
+            .into_iter()
+            .enumerate()
+        {
             objects.insert(Versioned {
                 name: object.name,
                 labels: object.labels,
@@ -282,7 +334,10 @@ spec: {addresses: ['http://a:1']}
 
     fn said(more: &str) -> Vec<String> {
         let all = format!("{BASE}---\n{more}");
-        problems(&objects(&all)).iter().map(Problem::to_string).collect()
+        problems(&objects(&all))
+            .iter()
+            .map(Problem::to_string)
+            .collect()
     }
 
     fn pipeline(name: &str, stages: &str) -> String {
@@ -307,7 +362,14 @@ spec: {addresses: ['http://a:1']}
         let objects = objects(&all);
         let flows: Vec<String> = flows::flows(&objects)
             .iter()
-            .map(|flow| format!("{} {:?} -> {}", flow.place(), flow.topics.iter().map(Name::as_str).collect::<Vec<_>>(), flow.output))
+            .map(|flow| {
+                format!(
+                    "{} {:?} -> {}",
+                    flow.place(),
+                    flow.topics.iter().map(Name::as_str).collect::<Vec<_>>(),
+                    flow.output
+                )
+            })
             .collect();
         let expected = [
             "x/a [\"cam0\"] -> cam0.a",
@@ -315,13 +377,18 @@ spec: {addresses: ['http://a:1']}
             "x/b [\"cam0.a\", \"video1\"] -> both",
         ];
         assert_eq!(flows, expected);
-        assert_eq!(flows::names(&objects)[&"cam1".parse::<Name>().unwrap()].0, "video1");
+        assert_eq!(
+            flows::names(&objects)[&"cam1".parse::<Name>().unwrap()].0,
+            "video1"
+        );
     }
 
     #[test]
     fn names_that_are_not_declared_are_refused() {
-        let said = said(&(pipeline("x", "  - {name: a, from: [cam], processor: q}\n")
-            + "---\nkind: Assignment\nname: m\nspec: {sources: [cam0, nothing]}\n"));
+        let said = said(
+            &(pipeline("x", "  - {name: a, from: [cam], processor: q}\n")
+                + "---\nkind: Assignment\nname: m\nspec: {sources: [cam0, nothing]}\n"),
+        );
         let expected = [
             "pipeline/x: stage a: there is no processor q (did you mean p?): declare it, or mend the name",
             "pipeline/x: stage a: there is no source or stage output cam (did you mean cam0?): declare it, or mend the name",
@@ -354,19 +421,33 @@ spec: {addresses: ['http://a:1']}
         let two = pipeline("w", "  - {name: b, from: [y, cam0], processor: p, to: z}\n");
         let said = said(&format!("{one}---\n{two}"));
         let way = "frames would go round for ever: y -> [w/b] -> z -> [x/a] -> y";
-        assert_eq!(said, [format!("pipeline/w: {way}"), format!("pipeline/x: {way}")]);
+        assert_eq!(
+            said,
+            [format!("pipeline/w: {way}"), format!("pipeline/x: {way}")]
+        );
     }
 
     #[test]
     fn a_stage_that_reads_what_it_writes_is_a_cycle() {
-        let said = said(&pipeline("x", "  - {name: a, from: [t, cam0], processor: p, to: t}\n"));
-        assert_eq!(said, ["pipeline/x: frames would go round for ever: t -> [x/a] -> t"]);
+        let said = said(&pipeline(
+            "x",
+            "  - {name: a, from: [t, cam0], processor: p, to: t}\n",
+        ));
+        assert_eq!(
+            said,
+            ["pipeline/x: frames would go round for ever: t -> [x/a] -> t"]
+        );
     }
 
     #[test]
     fn a_long_chain_is_no_cycle() {
         let stages: String = (1..2000)
-            .map(|n| format!("  - {{name: s{n}, from: [t{}], processor: p, to: t{n}}}\n", n - 1))
+            .map(|n| {
+                format!(
+                    "  - {{name: s{n}, from: [t{}], processor: p, to: t{n}}}\n",
+                    n - 1
+                )
+            })
             .collect();
         let first = "  - {name: s0, from: [cam0], processor: p, to: t0}\n";
         assert_eq!(said(&pipeline("x", &format!("{first}{stages}"))), [""; 0]);
@@ -378,6 +459,9 @@ spec: {addresses: ['http://a:1']}
                       \u{20} - {name: j, join: [cam0.a, cam1.a], to: all}\n";
         let said = said(&pipeline("x", stages));
         assert_eq!(said.len(), 1);
-        assert!(said[0].contains("cam0.a comes from cam0, cam1.a from cam1"), "{said:?}");
+        assert!(
+            said[0].contains("cam0.a comes from cam0, cam1.a from cam1"),
+            "{said:?}"
+        );
     }
 }

@@ -87,10 +87,21 @@ mod tests {
 
     #[test]
     fn fields_that_differ_are_named_with_both_values() {
-        let old = object("kind: Source\nname: a\nspec: {host: h, camera: 0, options: {fps: 30, loop: true}}");
-        let new = object("kind: Source\nname: a\nlabels: {x: y}\nspec: {host: h, camera: 0, options: {fps: 25}}");
-        let said: Vec<String> = changes(Some(&old), Some(&new)).iter().map(FieldChange::to_string).collect();
-        let expected = ["labels.x: + \"y\"", "spec.options.fps: 30 -> 25", "spec.options.loop: - true"];
+        let old = object(
+            "kind: Source\nname: a\nspec: {host: h, camera: 0, options: {fps: 30, loop: true}}",
+        );
+        let new = object(
+            "kind: Source\nname: a\nlabels: {x: y}\nspec: {host: h, camera: 0, options: {fps: 25}}",
+        );
+        let said: Vec<String> = changes(Some(&old), Some(&new))
+            .iter()
+            .map(FieldChange::to_string)
+            .collect();
+        let expected = [
+            "labels.x: + \"y\"",
+            "spec.options.fps: 30 -> 25",
+            "spec.options.loop: - true",
+        ];
         assert_eq!(said, expected);
         assert_eq!(changes(Some(&old), Some(&old)), []);
         assert!(!changes(None, Some(&old)).is_empty());

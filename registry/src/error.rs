@@ -29,7 +29,9 @@ pub enum RegistryError {
     #[error("other writers came first for {0:?}: nothing was written; try again")]
     Contended(Duration),
     /// The answer to a commit was lost, and nothing said afterwards what became of it.
-    #[error("it is unknown whether this was written ({0}): look at the objects, and write again what is missing")]
+    #[error(
+        "it is unknown whether this was written ({0}): look at the objects, and write again what is missing"
+    )]
     Unknown(KafkaFault),
     /// Anything else about Kafka.
     #[error(transparent)]
@@ -63,11 +65,16 @@ fn as_text<S: serde::Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::E
 
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, seen, present, .. } = self;
+        let Self {
+            key, seen, present, ..
+        } = self;
         match (seen, present) {
             (0, _) => write!(f, "{key} exists already (version {present}")?,
             (_, 0) => write!(f, "{key} was deleted since version {seen} (")?,
-            _ => write!(f, "{key} was changed since version {seen} (it is {present} now")?,
+            _ => write!(
+                f,
+                "{key} was changed since version {seen} (it is {present} now"
+            )?,
         }
         if !self.written_by.is_empty() {
             let comma = if *present == 0 { "" } else { ", " };

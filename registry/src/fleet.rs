@@ -189,12 +189,19 @@ mod tests {
         });
         instance.id = id.into();
         instance.started_at = jiff::Timestamp::UNIX_EPOCH;
-        Heard { instance, sent_unix_ms, arrived_unix_ms: 100_000, when }
+        Heard {
+            instance,
+            sent_unix_ms,
+            arrived_unix_ms: 100_000,
+            when,
+        }
     }
 
     fn states(fleet: &Fleet) -> Vec<(String, bool)> {
         let all = fleet.all();
-        all.iter().map(|seen| (seen.instance.id.clone(), seen.is_live())).collect()
+        all.iter()
+            .map(|seen| (seen.instance.id.clone(), seen.is_live()))
+            .collect()
     }
 
     fn state(id: &str, is_live: bool) -> (String, bool) {
@@ -256,6 +263,9 @@ mod tests {
         fleet.heard(0, beat("active", 100_000, When::Now));
         fleet.heard(4_500, beat("standby", 104_500, When::Now)); // it was there before
         fleet.look(4_500);
-        assert_eq!(states(&fleet), [state("active", false), state("standby", true)]);
+        assert_eq!(
+            states(&fleet),
+            [state("active", false), state("standby", true)]
+        );
     }
 }

@@ -71,7 +71,9 @@ pub fn flows(objects: &Objects) -> Vec<Flow> {
                     let kind = FlowKind::Process { processor };
                     let inputs = inputs_of(objects, from);
                     match &stage.to {
-                        Some(to) if !inputs.is_empty() => flows.push(flow(kind, inputs, to.clone())),
+                        Some(to) if !inputs.is_empty() => {
+                            flows.push(flow(kind, inputs, to.clone()))
+                        }
                         Some(_) => {}
                         None => {
                             let each = inputs.into_iter().filter_map(|input| {

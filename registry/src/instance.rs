@@ -283,8 +283,13 @@ mod tests {
     #[test]
     fn figures_are_no_news_but_states_are() {
         let mut before = Instance::new(InstanceIdentity::here(Service::Producer, "lab1"));
-        before.sources.push(RunningSource::new("cam0", SourceState::Live));
-        before.lanes.push(Lane { topic: "cam0".into(), ..Lane::default() });
+        before
+            .sources
+            .push(RunningSource::new("cam0", SourceState::Live));
+        before.lanes.push(Lane {
+            topic: "cam0".into(),
+            ..Lane::default()
+        });
         let mut after = before.clone();
         after.sources[0].frames = 7;
         after.lanes[0].lag = 5;

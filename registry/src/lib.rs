@@ -19,6 +19,7 @@ pub mod instance;
 pub mod model;
 pub mod objects;
 mod reporter;
+pub mod rest;
 mod schema;
 pub mod secrets;
 mod store;
@@ -34,9 +35,7 @@ pub use instance::{
 };
 pub use model::{Key, Kind, Name, Object, Spec, Version, Versioned};
 pub use reporter::Reporter;
-pub use store::{
-    Change, DEFAULT_TOPIC, Outcome, Registry, RegistryArgs, Written, preview,
-};
+pub use store::{Change, DEFAULT_TOPIC, Outcome, Registry, RegistryArgs, Written, preview};
 pub use view::View;
 
 mod proto {

@@ -197,7 +197,9 @@ impl Voice {
             }
         };
         if tokio::time::timeout(GOODBYE, last_words).await.is_err() {
-            tracing::warn!("Kafka did not hear the goodbye: this process will be shown as lost for a while");
+            tracing::warn!(
+                "Kafka did not hear the goodbye: this process will be shown as lost for a while"
+            );
         }
         let writer = self.writer.take();
         // An error would be a panic there, which is in the log.

@@ -61,6 +61,8 @@ fn document(kind: Kind, name: &Value, spec: &Value) -> Value {
                 "type": "integer",
                 "minimum": 0,
             },
+            "written-by": {"description": "As shown; without effect", "type": "string"},
+            "written-at": {"description": "As shown; without effect", "type": "string"},
             "spec": spec,
         },
         "required": ["kind", "name", "spec"],

@@ -55,7 +55,9 @@ fn url_of(spec: &mut Spec) -> Option<&mut String> {
 /// What comes before the password, the password, what comes after.
 fn split(url: &str) -> Option<(&str, &str, &str)> {
     let authority = url.find("://")? + 3;
-    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |end| authority + end);
+    let end = url[authority..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |end| authority + end);
     let at = authority + url[authority..end].rfind('@')?;
     let colon = authority + url[authority..at].find(':')?;
     Some((&url[..=colon], &url[colon + 1..at], &url[at..]))
@@ -89,7 +91,11 @@ mod tests {
 
     #[test]
     fn addresses_without_a_password_stay() {
-        for url in ["rtsp://cam.lan:554/live", "rtsp://admin@cam.lan/a:b", "http://h/?x=a:b@c"] {
+        for url in [
+            "rtsp://cam.lan:554/live",
+            "rtsp://admin@cam.lan/a:b",
+            "http://h/?x=a:b@c",
+        ] {
             assert_eq!(hide(source(url)), source(url));
         }
     }

@@ -149,8 +149,12 @@ impl View {
     /// The live instances that have taken up this version of an object or a later one.
     pub fn applied_by(&self, key: &Key, version: Version) -> impl Iterator<Item = &Seen> {
         let key = key.to_string();
-        self.live()
-            .filter(move |one| one.instance.applied.get(&key).is_some_and(|has| *has >= version))
+        self.live().filter(move |one| {
+            one.instance
+                .applied
+                .get(&key)
+                .is_some_and(|has| *has >= version)
+        })
     }
 
     /// What is wrong with what is declared. Writes are checked, so usually nothing.

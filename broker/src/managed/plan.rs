@@ -44,30 +44,6 @@ pub struct Essence {
     processor: Option<ProcessorKey>,
 }
 
-/// Options that a stage may have in the registry.
-const OPTIONS: [&str; 20] = [
-    "attempts",
-    "backoff",
-    "commit-linger",
-    "content",
-    "deadline",
-    "dead-letter",
-    "delivery",
-    "drain",
-    "from",
-    "in-flight",
-    "membership",
-    "no-create",
-    "on-failure",
-    "processor-ca",
-    "processor-cert",
-    "processor-key",
-    "session-timeout",
-    "watchdog",
-    "window",
-    "window-mib",
-];
-
 /// Everything that is to run, by its consumer group.
 pub fn plan(flows: &[Flow], objects: &Objects, process: &Args) -> BTreeMap<String, Wanted> {
     let flows = flows.iter();
@@ -117,12 +93,6 @@ fn ready(
 ) -> Result<Ready, String> {
     if let (FlowKind::Process { processor: name }, None) = (&flow.kind, processor) {
         return Err(format!("processor {name} is not declared: it waits for it"));
-    }
-    if let Some(unknown) = flow.stage.options.unknown(&OPTIONS) {
-        return Err(format!(
-            "{unknown} is no option of a stage; there are {}",
-            OPTIONS.join(", ")
-        ));
     }
     let addresses = processor
         .iter()
@@ -312,8 +282,6 @@ spec:
         for (options, named) in [
             ("window: 0", "--window must be at least 1"),
             ("window: much", "--window"),
-            ("memory-mib: 7", "memory-mib is no option of a stage"),
-            ("bootstrap-servers: 'elsewhere:1'", "bootstrap-servers"),
             ("dead-letter: d", "--on-failure"),
             ("processor-ca: /nowhere/ca.pem", "https://"),
         ] {

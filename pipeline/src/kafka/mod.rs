@@ -17,6 +17,7 @@ mod feed;
 mod forgotten;
 mod gate;
 mod handshake;
+mod inspect;
 mod intake;
 mod lookup;
 mod member_id;
@@ -42,6 +43,7 @@ pub use feed::{
     Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
 };
 pub use gate::{LaneBounds, SharedMemory};
+pub use inspect::{GroupState, Inspector, Member, Node, PartitionState, Settings, TopicState};
 pub use lookup::{Lookup, LookupError};
 pub use partitioner::partition_of;
 pub use processor_proto::MAX_RECORD_BYTES;

@@ -1,8 +1,9 @@
 //! Consumers and what they are assigned.
 
-use super::{Name, Options};
+use super::{Name, Options, options};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Where frames go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,10 +12,22 @@ pub struct Consumer {
     /// As of `consumer --sink`, e.g. jsonl:/data/m1.jsonl
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<String>,
-    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Options::is_empty",
+        deserialize_with = "known_options"
+    )]
     pub options: Options,
     #[serde(default)]
     pub when_closed: WhenClosed,
+}
+
+fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {
+    let options = Options::deserialize(deserializer)?;
+    options
+        .check("consumer", options::OF_CONSUMERS)
+        .map_err(D::Error::custom)?;
+    Ok(options)
 }
 
 /// What a consumer does when a source of its closes.

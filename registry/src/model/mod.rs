@@ -2,7 +2,7 @@
 
 mod consumer;
 mod name;
-mod options;
+pub mod options;
 mod pipeline;
 mod processor;
 mod schedule;

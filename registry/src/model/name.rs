@@ -11,7 +11,9 @@ use std::str::FromStr;
 pub const MAX_NAME_BYTES: usize = 249;
 
 /// 1 to 249 characters of A-Z, a-z, 0-9, '.', '_' and '-'; neither "." nor "..".
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(#[schemars(regex(pattern = r"^[A-Za-z0-9._-]{1,249}$"))] String);
 

@@ -6,6 +6,77 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// Options of `producer` that a source may have; the others are said beside them. All lists here are compared with the
+/// programs by a test.
+pub const OF_SOURCES: &[&str] = &[
+    "codec",
+    "count",
+    "fps",
+    "label",
+    "loop",
+    "no-create",
+    "overload",
+    "pace",
+    "partitions",
+    "quality",
+    "reconnect-for",
+    "replication",
+    "resize",
+    "resume",
+    "retention",
+    "source-id",
+    "spread",
+    "stall-timeout",
+];
+
+/// Options of `broker` that a stage may have; the others follow from the stage, or are for all stages of a broker.
+pub const OF_STAGES: &[&str] = &[
+    "attempts",
+    "backoff",
+    "commit-linger",
+    "content",
+    "dead-letter",
+    "deadline",
+    "delivery",
+    "drain",
+    "from",
+    "in-flight",
+    "membership",
+    "no-create",
+    "on-failure",
+    "processor-ca",
+    "processor-cert",
+    "processor-key",
+    "session-timeout",
+    "watchdog",
+    "window",
+    "window-mib",
+];
+
+/// Options of `consumer` that a consumer may have; sinks and topics are said elsewhere.
+pub const OF_CONSUMERS: &[&str] = &[
+    "content",
+    "cooldown",
+    "do",
+    "for",
+    "fps",
+    "from",
+    "group",
+    "instance",
+    "output",
+    "overlay",
+    "overwrite",
+    "rate",
+    "reorder",
+    "reorder-time",
+    "reorder-window",
+    "report",
+    "track",
+    "until",
+    "verify-picture",
+    "when",
+];
+
 /// Texts, numbers, booleans, or lists of these, by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, Value>")]
@@ -40,10 +111,16 @@ impl Options {
         words
     }
 
-    /// The names that are not among these.
-    pub fn unknown<'a>(&'a self, known: &[&str]) -> Option<&'a str> {
+    /// Refuses names that are not among these.
+    pub(super) fn check(&self, program: &str, known: &[&str]) -> Result<(), String> {
         let mut names = self.0.keys().map(String::as_str);
-        names.find(|name| !known.contains(name))
+        match names.find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "options.{name}: {program} has no such option, or it is said in another way here; there are {}",
+                known.join(", ")
+            )),
+        }
     }
 }
 
@@ -112,14 +189,28 @@ mod tests {
             "fps": 30, "loop": true, "resume": false, "label": ["a=1", "b=-2"], "pace": "max",
         }))
         .unwrap();
-        let expected = ["--fps=30", "--label=a=1", "--label=b=-2", "--loop", "--pace=max"];
+        let expected = [
+            "--fps=30",
+            "--label=a=1",
+            "--label=b=-2",
+            "--loop",
+            "--pace=max",
+        ];
         assert_eq!(options.words(), expected);
     }
 
     #[test]
     fn what_cannot_stand_on_a_command_line_is_refused() {
-        for bad in [json!({"--fps": 30}), json!({"a": {}}), json!({"": 1}), json!({"a": [[1]]})] {
-            assert!(serde_json::from_value::<Options>(bad.clone()).is_err(), "{bad}");
+        for bad in [
+            json!({"--fps": 30}),
+            json!({"a": {}}),
+            json!({"": 1}),
+            json!({"a": [[1]]}),
+        ] {
+            assert!(
+                serde_json::from_value::<Options>(bad.clone()).is_err(),
+                "{bad}"
+            );
         }
     }
 }

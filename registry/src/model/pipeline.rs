@@ -1,7 +1,7 @@
 //! Pipelines: stages that take frames from topics and leave them, with one more result, in others.
 
 use super::processor::{first_version, version_schema, version_text};
-use super::{Labels, Name, Options};
+use super::{Labels, Name, Options, options};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -75,17 +75,11 @@ struct StageText {
     version: String,
 }
 
-/// Options of the broker that the stage says in another way, or that follow from it.
-const SAID_OTHERWISE: [&str; 5] = ["input", "output", "processor", "group", "instance"];
-
 impl TryFrom<StageText> for Stage {
     type Error = String;
 
     fn try_from(text: StageText) -> Result<Self, String> {
-        let is_said = |(name, _): &(&str, _)| SAID_OTHERWISE.contains(name);
-        if let Some((name, _)) = text.options.iter().find(is_said) {
-            return Err(format!("options: {name} follows from the stage: leave it out"));
-        }
+        text.options.check("broker", options::OF_STAGES)?;
         let work = match (text.from, text.processor, text.join) {
             (Some(from), Some(processor), None) => {
                 if from.is_empty() {
@@ -105,8 +99,12 @@ impl TryFrom<StageText> for Stage {
             (_, _, Some(_)) => {
                 return Err("join: a stage has either join, or from and processor".to_owned());
             }
-            (None, ..) => return Err("from: say what the stage reads, or what it has to join".to_owned()),
-            (_, None, _) => return Err("processor: say which Processor the frames go through".to_owned()),
+            (None, ..) => {
+                return Err("from: say what the stage reads, or what it has to join".to_owned());
+            }
+            (_, None, _) => {
+                return Err("processor: say which Processor the frames go through".to_owned());
+            }
         };
         Ok(Self {
             name: text.name,

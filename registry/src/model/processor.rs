@@ -20,7 +20,10 @@ pub struct Processor {
 /// The address of a replica.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct Address(#[schemars(regex(pattern = r"^https?://.+:[0-9]+/?$"))] String);
+pub struct Address(
+    #[schemars(regex(pattern = r"^https?://.+:[0-9]+/?$"))]
+    String,
+);
 
 impl Address {
     pub fn as_str(&self) -> &str {

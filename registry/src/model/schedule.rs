@@ -20,13 +20,13 @@ impl Schedule {
     /// An error if there is no span, or this machine does not know the zone.
     pub fn new(spans: Vec<WeekSpan>, zone: Option<String>) -> Result<Self, String> {
         if spans.is_empty() {
-            return Err(
-                "schedule: say when it is open, e.g. [\"Mon-Fri 08:00-18:00\"]".to_owned(),
-            );
+            return Err("schedule: say when it is open, e.g. [\"Mon-Fri 08:00-18:00\"]".to_owned());
         }
         if let Some(zone) = &zone {
             TimeZone::get(zone).map_err(|cause| {
-                format!("time-zone: {cause}; write a name as Europe/Berlin, or leave it out for UTC")
+                format!(
+                    "time-zone: {cause}; write a name as Europe/Berlin, or leave it out for UTC"
+                )
             })?;
         }
         Ok(Self { spans, zone })
@@ -91,7 +91,9 @@ impl FromStr for WeekSpan {
         let from = minutes(from).filter(|from| *from < MINUTES_OF_A_DAY);
         let (from, to) = (from.ok_or_else(wrong)?, minutes(to).ok_or_else(wrong)?);
         match from == to {
-            true => Err(format!("{text:?} ends when it begins; a whole day is 00:00-24:00")),
+            true => Err(format!(
+                "{text:?} ends when it begins; a whole day is 00:00-24:00"
+            )),
             false => Ok(Self { days, from, to }),
         }
     }
@@ -139,7 +141,12 @@ impl fmt::Display for WeekSpan {
         match (on.as_slice(), is_run) {
             ([0, .., 6], true) => f.write_str("daily")?,
             ([first, _, .., last], true) => {
-                write!(f, "{}-{}", DAYS[usize::from(*first)], DAYS[usize::from(*last)])?;
+                write!(
+                    f,
+                    "{}-{}",
+                    DAYS[usize::from(*first)],
+                    DAYS[usize::from(*last)]
+                )?;
             }
             _ => {
                 let names: Vec<&str> = on.iter().map(|day| DAYS[usize::from(*day)]).collect();
@@ -169,7 +176,11 @@ mod tests {
         assert!(is_open(office, None, "2026-11-20T17:59:59Z"));
         assert!(!is_open(office, None, "2026-11-20T18:00:00Z"));
         assert!(!is_open(office, None, "2026-11-21T12:00:00Z"));
-        assert!(is_open(&["daily 00:00-24:00"], None, "2026-11-21T23:59:59Z"));
+        assert!(is_open(
+            &["daily 00:00-24:00"],
+            None,
+            "2026-11-21T23:59:59Z"
+        ));
     }
 
     #[test]
@@ -179,7 +190,11 @@ mod tests {
         assert!(is_open(night, None, "2026-11-23T01:59:00Z"));
         assert!(!is_open(night, None, "2026-11-23T02:00:00Z"));
         assert!(!is_open(night, None, "2026-11-22T01:00:00Z"));
-        assert!(is_open(&["Sat-Mon 10:00-11:00"], None, "2026-11-22T10:30:00Z"));
+        assert!(is_open(
+            &["Sat-Mon 10:00-11:00"],
+            None,
+            "2026-11-22T10:30:00Z"
+        ));
     }
 
     #[test]
@@ -188,15 +203,35 @@ mod tests {
         let berlin = Some("Europe/Berlin");
         assert!(is_open(office, berlin, "2026-11-20T07:00:00Z"));
         assert!(!is_open(office, berlin, "2026-11-20T17:00:00Z"));
-        assert!(Schedule::new(vec!["Mon 08:00-09:00".parse().unwrap()], Some("Mars/A".into())).is_err());
+        assert!(
+            Schedule::new(
+                vec!["Mon 08:00-09:00".parse().unwrap()],
+                Some("Mars/A".into())
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn spans_are_written_as_they_are_read() {
-        for text in ["Mon-Fri 08:00-18:00", "daily 00:00-24:00", "Mon,Wed 22:00-02:00", "Sat,Sun 10:00-12:00"] {
+        for text in [
+            "Mon-Fri 08:00-18:00",
+            "daily 00:00-24:00",
+            "Mon,Wed 22:00-02:00",
+            "Sat,Sun 10:00-12:00",
+        ] {
             assert_eq!(text.parse::<WeekSpan>().unwrap().to_string(), text);
         }
-        for bad in ["", "Mon", "Mon 8:00-9:00", "Mon 08:00", "Mon 24:00-25:00", "Foo 08:00-09:00", "Mon 08:00-08:00", "Mon 08:60-09:00"] {
+        for bad in [
+            "",
+            "Mon",
+            "Mon 8:00-9:00",
+            "Mon 08:00",
+            "Mon 24:00-25:00",
+            "Foo 08:00-09:00",
+            "Mon 08:00-08:00",
+            "Mon 08:60-09:00",
+        ] {
             assert!(bad.parse::<WeekSpan>().is_err(), "{bad:?}");
         }
     }

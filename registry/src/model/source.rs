@@ -1,7 +1,7 @@
 //! Sources: where pictures come from, on which host, and when they are open.
 
 use super::schedule::{Schedule, WeekSpan};
-use super::{Name, Options};
+use super::{Name, Options, options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -113,24 +113,11 @@ enum OpenText {
     Schedule,
 }
 
-/// Options of the producer that the object says in another way.
-const SAID_OTHERWISE: [&str; 8] = [
-    "file", "camera", "url", "images", "pattern", "topic", "config", "host",
-];
-
 impl TryFrom<SourceText> for Source {
     type Error = String;
 
     fn try_from(text: SourceText) -> Result<Self, String> {
-        if let Some((name, _)) = text
-            .options
-            .iter()
-            .find(|(name, _)| SAID_OTHERWISE.contains(name))
-        {
-            return Err(format!(
-                "options: {name} is written beside options, not among them"
-            ));
-        }
+        text.options.check("producer", options::OF_SOURCES)?;
         let opening = opening(&text)?;
         let input = input(&text)?;
         let host = text
@@ -191,7 +178,9 @@ fn check_pattern(spec: &str) -> Result<(), String> {
     });
     match parts.is_some_and(|parts| parts.into_iter().all(is_number)) {
         true => Ok(()),
-        false => Err(format!("pattern: {spec:?} is not WIDTHxHEIGHT@FPS, e.g. 640x480@30")),
+        false => Err(format!(
+            "pattern: {spec:?} is not WIDTHxHEIGHT@FPS, e.g. 640x480@30"
+        )),
     }
 }
 

@@ -130,7 +130,9 @@ impl Beats {
                 };
                 self.fleet.heard(now_ms, heard);
             }
-            Ok(other) => tracing::warn!(%key, other = other.id, "a heartbeat is about another instance"),
+            Ok(other) => {
+                tracing::warn!(%key, other = other.id, "a heartbeat is about another instance")
+            }
             Err(why) => tracing::warn!(%key, why, "a heartbeat cannot be read"),
         }
     }

@@ -59,7 +59,11 @@ impl Follower {
         let mut contact = Instant::now();
         let mut asked = contact;
         while !self.shared.is_closing() {
-            let wait = if rest.is_open() { Duration::from_millis(10) } else { POLL };
+            let wait = if rest.is_open() {
+                Duration::from_millis(10)
+            } else {
+                POLL
+            };
             match tail.next(wait)? {
                 Tailed::Record(record) => {
                     contact = Instant::now();

@@ -91,7 +91,11 @@ impl Log {
             },
         }
         let write = WriteMark::of(record);
-        Taken { key, version, write }
+        Taken {
+            key,
+            version,
+            write,
+        }
     }
 
     fn note_unreadable(&mut self, key: &str, version: Version, why: String) {
@@ -146,7 +150,14 @@ mod tests {
         let text = "{kind: Source, name: a, spec: {host: h, camera: 0}}";
         let object = crate::yaml::parse(text, "x").unwrap().remove(0);
         let written_at = jiff::Timestamp::UNIX_EPOCH;
-        let bytes = wire::encode(&object, 0, &Stamp { written_by: "u".into(), written_at });
+        let bytes = wire::encode(
+            &object,
+            0,
+            &Stamp {
+                written_by: "u".into(),
+                written_at,
+            },
+        );
         (object, bytes)
     }
 

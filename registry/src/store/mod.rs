@@ -163,7 +163,10 @@ impl Registry {
             answer_to,
         };
         let writes = self.inner.writes.as_ref().ok_or(RegistryError::Closed)?;
-        writes.send(request).await.map_err(|_| RegistryError::Closed)?;
+        writes
+            .send(request)
+            .await
+            .map_err(|_| RegistryError::Closed)?;
         let (written, revision) = answer.await.map_err(|_| RegistryError::Closed)??;
         self.wait_for(revision).await;
         Ok(written)
@@ -175,7 +178,10 @@ impl Registry {
         let mut changes = self.changes();
         let reached = changes.wait_for(|view| view.revision() >= revision);
         if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            tracing::warn!(revision, "the view is not as new yet as what was just written");
+            tracing::warn!(
+                revision,
+                "the view is not as new yet as what was just written"
+            );
         }
     }
 
@@ -184,7 +190,16 @@ impl Registry {
     /// # Errors
     /// If Kafka's client refuses its settings.
     pub fn reporter(&self, who: InstanceIdentity) -> Result<Reporter, RegistryError> {
-        Ok(Reporter::start(&self.inner.kafka, &self.inner.status_topic(), who)?)
+        Ok(Reporter::start(
+            &self.inner.kafka,
+            &self.inner.status_topic(),
+            who,
+        )?)
+    }
+
+    /// In whose name [`Registry::write`] writes.
+    pub fn author(&self) -> &str {
+        &self.inner.author
     }
 
     /// The topic of what is declared.
@@ -210,7 +225,10 @@ impl Inner {
 
     fn start(&self, requests: mpsc::Receiver<Request>) -> Result<(), RegistryError> {
         let admin = Admin::connect(&self.kafka)?;
-        for spec in [desired_topic(&self.topic), status_topic(&self.status_topic())] {
+        for spec in [
+            desired_topic(&self.topic),
+            status_topic(&self.status_topic()),
+        ] {
             let info = admin.ensure_topic(&spec)?;
             if info.partitions != 1 {
                 return Err(KafkaFault::Unfit(format!(
@@ -225,7 +243,12 @@ impl Inner {
         let (desired, status) = (lane(&self.topic), lane(&self.status_topic()));
         let (objects_read, first_objects) = std::sync::mpsc::channel();
         let (beats_read, first_beats) = std::sync::mpsc::channel();
-        let follower = follow::Follower::new(self.kafka.clone(), desired.clone(), &self.shared, objects_read);
+        let follower = follow::Follower::new(
+            self.kafka.clone(),
+            desired.clone(),
+            &self.shared,
+            objects_read,
+        );
         let beats = beats::Beats::new(self.kafka.clone(), status, &self.shared, beats_read);
         self.spawn("registry", move || follower.run())?;
         self.spawn("registry-status", move || beats.run())?;
@@ -245,7 +268,9 @@ impl Inner {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(work)
-            .map_err(|cause| KafkaFault::Failed(format!("the system starts no more threads: {cause}")))?;
+            .map_err(|cause| {
+                KafkaFault::Failed(format!("the system starts no more threads: {cause}"))
+            })?;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(thread);
         Ok(())
@@ -259,7 +284,11 @@ impl Drop for Inner {
         const STEP: Duration = Duration::from_millis(5);
         self.shared.is_closing.store(true, Ordering::Relaxed);
         self.writes = None;
-        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(
+            self.threads
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let start = Instant::now();
         for thread in threads {
             while !thread.is_finished() && start.elapsed() < AT_MOST {

@@ -119,7 +119,11 @@ pub(crate) fn plan(objects: &Objects, changes: &[Change]) -> Result<Plan, Refusa
         return Err(Refusal::Twice(twice.key.clone()));
     }
     let is_stale = |change: &&Change| objects.version(&change.key) != change.seen;
-    let stale: Vec<Key> = changes.iter().filter(is_stale).map(|one| one.key.clone()).collect();
+    let stale: Vec<Key> = changes
+        .iter()
+        .filter(is_stale)
+        .map(|one| one.key.clone())
+        .collect();
     if !stale.is_empty() {
         return Err(Refusal::Stale(stale));
     }
@@ -132,11 +136,18 @@ pub(crate) fn plan(objects: &Objects, changes: &[Change]) -> Result<Plan, Refusa
                 apply(&mut after, &step);
                 steps.push(step);
             }
-            Err(text) => problems.push(Problem { key: change.key.clone(), text }),
+            Err(text) => problems.push(Problem {
+                key: change.key.clone(),
+                text,
+            }),
         }
     }
     let before: BTreeSet<Problem> = check::problems(objects).into_iter().collect();
-    problems.extend(check::problems(&after).into_iter().filter(|one| !before.contains(one)));
+    problems.extend(
+        check::problems(&after)
+            .into_iter()
+            .filter(|one| !before.contains(one)),
+    );
     match problems.is_empty() {
         true => Ok(Plan { steps }),
         false => Err(Refusal::Problems(problems)),
@@ -225,7 +236,15 @@ mod tests {
         for (n, object) in parse(text).into_iter().enumerate() {
             let seen = n as u64 + 1;
             let (key, object) = (object.key(), Some(object));
-            apply(&mut objects, &Step { key, object, seen, outcome: Outcome::Created });
+            apply(
+                &mut objects,
+                &Step {
+                    key,
+                    object,
+                    seen,
+                    outcome: Outcome::Created,
+                },
+            );
         }
         objects
     }
@@ -236,15 +255,21 @@ mod tests {
 
     #[test]
     fn a_write_says_what_becomes_of_each_object() {
-        let new = parse("
+        let new = parse(
+            "
 {kind: Source, name: a, spec: {host: h, camera: 0}}
 ---
 {kind: Source, name: b, spec: {host: h, camera: 1}}
 ---
 {kind: Assignment, name: m, spec: {sources: [a, b]}}
-");
+",
+        );
         let seen = [1, 0, 3];
-        let changes: Vec<Change> = new.into_iter().zip(seen).map(|(one, seen)| Change::put(one, seen)).collect();
+        let changes: Vec<Change> = new
+            .into_iter()
+            .zip(seen)
+            .map(|(one, seen)| Change::put(one, seen))
+            .collect();
         let expected = vec![Outcome::Unchanged, Outcome::Created, Outcome::Changed];
         assert_eq!(outcomes(&changes), Ok(expected));
     }
@@ -258,8 +283,14 @@ mod tests {
             assert_eq!(outcomes(&changes), Err(Refusal::Stale(vec![key.clone()])));
         }
         let gone = "source/gone".parse::<Key>().unwrap();
-        assert_eq!(outcomes(&[Change::delete(gone.clone(), 4)]), Err(Refusal::Stale(vec![gone.clone()])));
-        assert_eq!(outcomes(&[Change::delete(gone, 0)]), Ok(vec![Outcome::Unchanged]));
+        assert_eq!(
+            outcomes(&[Change::delete(gone.clone(), 4)]),
+            Err(Refusal::Stale(vec![gone.clone()]))
+        );
+        assert_eq!(
+            outcomes(&[Change::delete(gone, 0)]),
+            Ok(vec![Outcome::Unchanged])
+        );
     }
 
     #[test]
@@ -267,14 +298,20 @@ mod tests {
         let key = |text: &str| text.parse::<Key>().unwrap();
         let alone = outcomes(&[Change::delete(key("source/a"), 1)]);
         assert!(matches!(alone, Err(Refusal::Problems(problems)) if problems.len() == 1));
-        let together = [Change::delete(key("source/a"), 1), Change::delete(key("assignment/m"), 3)];
+        let together = [
+            Change::delete(key("source/a"), 1),
+            Change::delete(key("assignment/m"), 3),
+        ];
         assert_eq!(outcomes(&together), Ok(vec![Outcome::Deleted; 2]));
     }
 
     #[test]
     fn the_same_object_twice_is_refused() {
         let key = "source/a".parse::<Key>().unwrap();
-        let twice = [Change::delete(key.clone(), 1), Change::delete(key.clone(), 1)];
+        let twice = [
+            Change::delete(key.clone(), 1),
+            Change::delete(key.clone(), 1),
+        ];
         assert_eq!(outcomes(&twice), Err(Refusal::Twice(key)));
     }
 

@@ -3,9 +3,9 @@
 //! Opening the transactional id fences every other writer. Whoever is fenced between reading the versions and committing
 //! is refused by Kafka, reads again and tries again. So versions are compared with what surely is the newest state.
 
+use super::Shared;
 use super::log::{BY, Log, WRITE, WriteMark, object_of, offset_of};
 use super::plan::{Change, Outcome, Plan, Refusal, Step, Written, plan};
-use super::Shared;
 use crate::diff;
 use crate::error::{RegistryError, Stale};
 use crate::model::{Key, Version};
@@ -68,7 +68,14 @@ impl Writer {
     pub fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = requests.blocking_recv() {
             let answer = self.write(&request);
-            if answer.is_err() {
+            let is_answered = match &answer {
+                Ok(_) => true,
+                Err(
+                    RegistryError::Stale(_) | RegistryError::Refused(_) | RegistryError::Twice(_),
+                ) => true,
+                Err(_) => false,
+            };
+            if !is_answered {
                 self.session = None; // what comes next begins with new clients
             }
             // Nobody waits for a write that was given up; it is made all the same.
@@ -84,21 +91,20 @@ impl Writer {
         let mut doubt: Option<KafkaFault> = None;
         let mut ours = BTreeMap::new();
         loop {
-            match (self.catch_up(id, &mut ours), &doubt) {
+            match (self.catch_up(id, &mut ours), doubt.take()) {
                 (Ok(()), _) if !ours.is_empty() => return Ok(self.answer(&request.changes, &ours)),
                 (Ok(()), None) => {}
-                // It was not made, for its writer was fenced before the last look.
-                (Ok(()), Some(_)) if start.elapsed() < PATIENCE => doubt = None,
+                // It was not made: its writer was fenced before this look.
+                (Ok(()), Some(_)) if start.elapsed() < PATIENCE => {}
                 (Ok(()), Some(_)) => return Err(RegistryError::Contended(PATIENCE)),
                 (Err(cause), None) => return Err(cause),
-                (Err(cause), Some(_)) if start.elapsed() < PATIENCE => {
+                (Err(cause), Some(fault)) if start.elapsed() < PATIENCE => {
                     tracing::warn!(%cause, "it is not known yet whether a write was made; asking again");
+                    doubt = Some(fault);
                     self.step_back(&mut step_back);
                     continue;
                 }
-                (Err(_), Some(_)) => {
-                    return Err(RegistryError::Unknown(doubt.take().expect("it is there")));
-                }
+                (Err(_), Some(fault)) => return Err(RegistryError::Unknown(fault)),
             }
             let plan = match plan(&self.log.objects, &request.changes) {
                 Ok(plan) => plan,
@@ -136,7 +142,9 @@ impl Writer {
     fn refuse_while_away(&self) -> Result<(), RegistryError> {
         let since = self.shared.view.borrow().away_since();
         match since {
-            Some(since) if jiff::Timestamp::now().duration_since(since).unsigned_abs() > AWAY_FOR => {
+            Some(since)
+                if jiff::Timestamp::now().duration_since(since).unsigned_abs() > AWAY_FOR =>
+            {
                 Err(RegistryError::Away { since })
             }
             _ => Ok(()),
@@ -217,7 +225,11 @@ impl Writer {
                 (_, Some(version)) => *version,
                 (_, None) => self.log.objects.version(&key),
             };
-            Written { key, outcome, version }
+            Written {
+                key,
+                outcome,
+                version,
+            }
         });
         let revision = ours.values().copied().max().unwrap_or(0);
         (written.collect(), revision)
@@ -270,7 +282,9 @@ impl Writer {
         let offset = offset_of(version)?;
         let session = self.session.as_mut()?;
         let mut found = None;
-        let read = session.reader.read(offset..offset + 1, |record| found = Some(record));
+        let read = session
+            .reader
+            .read(offset..offset + 1, |record| found = Some(record));
         if let Err(fault) = read {
             tracing::warn!(%fault, version, "an old version cannot be read");
         }

@@ -1,7 +1,9 @@
 //! Heartbeats as records, and back.
 
 use super::{nanoseconds, timestamp};
-use crate::instance::{CalledProcessor, Instance, Lane, LastFrame, RunningSource, Service, SourceState};
+use crate::instance::{
+    CalledProcessor, Instance, Lane, LastFrame, RunningSource, Service, SourceState,
+};
 use crate::proto;
 use prost::Message;
 
@@ -41,7 +43,11 @@ pub(crate) fn decode_instance(bytes: &[u8]) -> Result<Instance, String> {
         sources: message.sources.into_iter().map(source_from_wire).collect(),
         watches: message.watches,
         lanes: message.lanes.into_iter().map(lane_from_wire).collect(),
-        processors: message.processors.into_iter().map(processor_from_wire).collect(),
+        processors: message
+            .processors
+            .into_iter()
+            .map(processor_from_wire)
+            .collect(),
         applied: message.applied,
         address: message.address,
     })
@@ -153,12 +159,26 @@ mod tests {
             size: Some((640, 480)),
             fps: 29.9,
             frames: 7,
-            last: Some(LastFrame { epoch: 1, sequence: 0, captured_unix_ns: 5 }),
+            last: Some(LastFrame {
+                epoch: 1,
+                sequence: 0,
+                captured_unix_ns: 5,
+            }),
             ..RunningSource::new("cam0", SourceState::Failed)
         });
         instance.watches.push("cam0".into());
-        instance.lanes.push(Lane { topic: "cam0".into(), stage: "l/s".into(), lag: 3, fps: 1.5, ..Lane::default() });
-        instance.processors.push(CalledProcessor { address: "http://a:1".into(), state: "ready".into(), in_flight: 2 });
+        instance.lanes.push(Lane {
+            topic: "cam0".into(),
+            stage: "l/s".into(),
+            lag: 3,
+            fps: 1.5,
+            ..Lane::default()
+        });
+        instance.processors.push(CalledProcessor {
+            address: "http://a:1".into(),
+            state: "ready".into(),
+            in_flight: 2,
+        });
         instance.applied.insert("source/cam0".into(), 9);
         instance.address = "http://a:2".into();
         assert_eq!(decode_instance(&encode_instance(&instance)), Ok(instance));

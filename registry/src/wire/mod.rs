@@ -6,8 +6,8 @@ mod options;
 pub(crate) use instance::{decode_instance, encode_instance};
 
 use crate::model::{
-    Assignment, Consumer, Input, Inputs, Name, Object, Opening, Pipeline, Processor, Schedule, Source, Spec, Stage,
-    Version, Versioned, WhenClosed, Work,
+    Assignment, Consumer, Input, Inputs, Name, Object, Opening, Pipeline, Processor, Schedule,
+    Source, Spec, Stage, Version, Versioned, WhenClosed, Work,
 };
 use crate::proto;
 use options::{from_struct, to_struct};
@@ -205,9 +205,15 @@ impl From<Stage> for proto::Stage {
                     Inputs::Labels { labels } => (Vec::new(), labels),
                 };
                 let processor = processor.into();
-                Wire::Process(proto::Process { from, labels, processor })
+                Wire::Process(proto::Process {
+                    from,
+                    labels,
+                    processor,
+                })
             }
-            Work::Join { inputs } => Wire::Join(proto::Join { inputs: texts(inputs) }),
+            Work::Join { inputs } => Wire::Join(proto::Join {
+                inputs: texts(inputs),
+            }),
         };
         Self {
             name: stage.name.into(),
@@ -228,7 +234,9 @@ impl TryFrom<proto::Stage> for Stage {
             Some(Wire::Process(process)) => Work::Process {
                 from: match process.labels.is_empty() {
                     true => Inputs::Names(names(process.from)?),
-                    false => Inputs::Labels { labels: process.labels },
+                    false => Inputs::Labels {
+                        labels: process.labels,
+                    },
                 },
                 processor: process.processor.try_into()?,
             },
@@ -274,7 +282,12 @@ impl TryFrom<proto::Consumer> for Consumer {
                 Ok(proto::WhenClosed::Exit) => WhenClosed::Exit,
                 Ok(proto::WhenClosed::Next) => WhenClosed::Next,
                 Ok(proto::WhenClosed::Placeholder) => WhenClosed::Placeholder,
-                Err(_) => return Err(format!("when-closed {} is not known here", message.when_closed)),
+                Err(_) => {
+                    return Err(format!(
+                        "when-closed {} is not known here",
+                        message.when_closed
+                    ));
+                }
             },
             sinks: message.sinks,
             options: from_struct(message.options)?,
@@ -321,7 +334,10 @@ mod tests {
     #[test]
     fn a_record_says_all_that_was_declared() {
         let written_at = timestamp(1_790_000_000_123_456_789);
-        let stamp = Stamp { written_by: "u@h".into(), written_at };
+        let stamp = Stamp {
+            written_by: "u@h".into(),
+            written_at,
+        };
         for object in crate::yaml::parse(OBJECTS, "x").unwrap() {
             let read = decode(&encode(&object, 4, &stamp), 5).unwrap();
             assert_eq!(read.object(), object);
@@ -337,7 +353,14 @@ mod tests {
         let good = {
             let object = crate::yaml::parse(OBJECTS, "x").unwrap().remove(1);
             let written_at = jiff::Timestamp::UNIX_EPOCH;
-            encode(&object, 0, &Stamp { written_by: String::new(), written_at })
+            encode(
+                &object,
+                0,
+                &Stamp {
+                    written_by: String::new(),
+                    written_at,
+                },
+            )
         };
         for at in 0..good.len() {
             let _ = decode(&good[..at], 1); // it may be shorter and still good

@@ -12,8 +12,12 @@ pub(super) fn to_struct(options: &Options) -> Option<Struct> {
     if options.is_empty() {
         return None;
     }
-    let fields = options.iter().map(|(name, value)| (name.to_owned(), to_wire(value)));
-    Some(Struct { fields: fields.collect() })
+    let fields = options
+        .iter()
+        .map(|(name, value)| (name.to_owned(), to_wire(value)));
+    Some(Struct {
+        fields: fields.collect(),
+    })
 }
 
 fn to_wire(value: &Value) -> Wire {
@@ -32,7 +36,9 @@ fn to_wire(value: &Value) -> Wire {
 
 pub(super) fn from_struct(message: Option<Struct>) -> Result<Options, String> {
     let fields = message.map(|message| message.fields).unwrap_or_default();
-    let values = fields.into_iter().map(|(name, value)| Ok((name, from_wire(value)?)));
+    let values = fields
+        .into_iter()
+        .map(|(name, value)| Ok((name, from_wire(value)?)));
     Options::try_from(values.collect::<Result<std::collections::BTreeMap<_, _>, String>>()?)
 }
 
@@ -44,7 +50,9 @@ fn from_wire(value: Wire) -> Result<Value, String> {
         Some(Kind::StringValue(text)) => text.into(),
         Some(Kind::ListValue(list)) => {
             let items = list.values.into_iter().map(|item| match item.kind {
-                Some(Kind::ListValue(_) | Kind::StructValue(_)) => Err("an option holds a list of lists".to_owned()),
+                Some(Kind::ListValue(_) | Kind::StructValue(_)) => {
+                    Err("an option holds a list of lists".to_owned())
+                }
                 _ => from_wire(item),
             });
             Value::Array(items.collect::<Result<_, _>>()?)

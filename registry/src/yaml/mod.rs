@@ -99,11 +99,16 @@ pub fn write<'a>(
     Ok(text)
 }
 
+/// A document; also one that was shown, with what is known of it beside what was declared.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written<S> {
     #[serde(rename = "kind")]
     _kind: Kind,
+    #[serde(rename = "written-by")]
+    _written_by: Option<String>,
+    #[serde(rename = "written-at")]
+    _written_at: Option<String>,
     name: Name,
     #[serde(default)]
     labels: Labels,
@@ -114,7 +119,8 @@ struct Written<S> {
 
 fn document(node: &Node) -> Result<Document, (Place, String)> {
     let Some((_, kind)) = node.entry("kind") else {
-        let message = "a document begins with `kind:` (Source, Processor, Pipeline, Consumer or Assignment)";
+        let message =
+            "a document begins with `kind:` (Source, Processor, Pipeline, Consumer or Assignment)";
         return Err((node.place, message.to_owned()));
     };
     let value = kind.to_value();
@@ -127,7 +133,9 @@ fn document(node: &Node) -> Result<Document, (Place, String)> {
         Ok(Kind::Assignment) => typed::<Assignment>(node),
         Err(_) => Err((
             kind.place,
-            format!("{value} is no kind: there are Source, Processor, Pipeline, Consumer and Assignment"),
+            format!(
+                "{value} is no kind: there are Source, Processor, Pipeline, Consumer and Assignment"
+            ),
         )),
     }
 }
@@ -147,7 +155,7 @@ fn typed<S: DeserializeOwned + Into<Spec>>(node: &Node) -> Result<Document, (Pla
 }
 
 /// The place of an error: of the value that the path leads to; of the key, if it is about a key there. What the model says
-/// of several values begins with the name of one of them: `schedule: ...`.
+/// of several values begins with the name of one of them: `schedule: ...`, `options.fps: ...`.
 fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Place, String) {
     use serde_path_to_error::Segment;
     let mut node = root;
@@ -155,9 +163,7 @@ fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Pla
     let mut last_key = None;
     for segment in path.iter() {
         let next = match segment {
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                node.entry(key).map(|(key, node)| (key, node))
-            }
+            Segment::Map { key } | Segment::Enum { variant: key } => node.entry(key),
             Segment::Seq { index } => node.item(*index).map(|item| (item.place, item)),
             Segment::Unknown => None,
         };
@@ -174,18 +180,32 @@ fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Pla
         };
         node = inner;
     }
-    let named = message
+    let unknown = message
         .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split_once('`'))
-        .or_else(|| message.split_once(':'));
-    if let Some((name, _)) = named {
-        match (node.entry(name), last_key) {
-            (Some((key, _)), _) => place = key,
-            (None, Some((last, key))) if last == name => place = key,
-            _ => {}
-        }
+        .and_then(|rest| rest.split_once('`'));
+    if let Some((name, _)) = unknown.or_else(|| message.split_once(':')) {
+        place = within(node, last_key, name).unwrap_or(place);
     }
     (place, message.to_owned())
+}
+
+/// The key that such a name leads to: `options.fps`, from this node or from the key that led to it.
+fn within(node: &Node, last_key: Option<(&str, Place)>, name: &str) -> Option<Place> {
+    let mut parts = name.split('.').peekable();
+    let mut found = None;
+    if let Some((last, place)) = last_key
+        && parts.peek() == Some(&last)
+    {
+        found = Some(place);
+        parts.next();
+    }
+    let mut node = node;
+    for part in parts {
+        let (place, inner) = node.entry(part)?;
+        found = Some(place);
+        node = inner;
+    }
+    found
 }
 
 impl Place {

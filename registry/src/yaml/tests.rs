@@ -70,7 +70,11 @@ fn objects_are_written_as_they_are_read() {
     assert_eq!(parse(&text, "").unwrap(), objects, "{text}");
     for object in &objects {
         let json = serde_json::to_string(object).unwrap();
-        assert_eq!(parse(&json, "").unwrap(), [object.clone()], "{json}");
+        assert_eq!(
+            parse(&json, "").unwrap(),
+            std::slice::from_ref(object),
+            "{json}"
+        );
     }
 }
 
@@ -78,20 +82,39 @@ fn objects_are_written_as_they_are_read() {
 #[track_caller]
 fn refused(text: &str, line: u64, column: u64, word: &str) {
     let error = parse(text, "x.yaml").expect_err("it was accepted");
-    assert_eq!((error.line, error.column), (line, column), "{error}\n{text}");
+    assert_eq!(
+        (error.line, error.column),
+        (line, column),
+        "{error}\n{text}"
+    );
     assert!(error.message.contains(word), "{word:?} is not in: {error}");
-    assert!(error.to_string().starts_with(&format!("x.yaml:{line}:{column}: ")));
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("x.yaml:{line}:{column}: "))
+    );
 }
 
 #[test]
 fn keys_that_are_not_known_are_refused_where_they_stand() {
-    refused("kind: Consumer\nname: a\nspecs: {}\nspec: {}\n", 3, 1, "unknown field `specs`");
-    refused("kind: Consumer\nname: a\nspec:\n  sinks: []\n  sink: []\n", 5, 3, "unknown field `sink`");
+    refused(
+        "kind: Consumer\nname: a\nspecs: {}\nspec: {}\n",
+        3,
+        1,
+        "unknown field `specs`",
+    );
+    refused(
+        "kind: Consumer\nname: a\nspec:\n  sinks: []\n  sink: []\n",
+        5,
+        3,
+        "unknown field `sink`",
+    );
     let stage = "kind: Pipeline\nname: p\nspec:\n  stages:\n  - name: a\n    from: [x]\n    processor: y\n    out: z\n";
     refused(stage, 8, 5, "unknown field `out`");
     let labels = "kind: Pipeline\nname: p\nspec:\n  stages:\n  - name: a\n    from: {label: {}}\n    processor: y\n";
     refused(labels, 6, 12, "unknown field `label`");
-    let second = "kind: Consumer\nname: a\nspec: {}\n---\nkind: Consumer\nname: b\nspec:\n  when: wait\n";
+    let second =
+        "kind: Consumer\nname: a\nspec: {}\n---\nkind: Consumer\nname: b\nspec:\n  when: wait\n";
     refused(second, 8, 3, "unknown field `when`");
 }
 
@@ -100,12 +123,42 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
     refused("kind: Sauce\nname: a\nspec: {}\n", 1, 7, "no kind");
     refused("name: a\nspec: {}\n", 1, 1, "kind");
     refused("kind: Consumer\nname: a b\nspec: {}\n", 2, 7, "characters");
-    refused("kind: Consumer\nname: a\nspec:\n  when-closed: stop\n", 4, 16, "unknown variant `stop`");
-    refused("kind: Assignment\nname: a\nspec: {sources: [ok, 'not ok']}\n", 3, 22, "characters");
-    refused("kind: Assignment\nname: a\nspec: {sources: x}\n", 3, 17, "sequence");
-    refused("kind: Consumer\nname: a\nlabels: {x: 5}\nspec: {}\n", 3, 13, "string");
-    refused("kind: Processor\nname: a\nspec:\n  addresses:\n  - http://a:1\n  - b:2\n", 6, 5, "http://HOST:PORT");
-    refused("kind: Processor\nname: a\nspec:\n  version: 1\n", 3, 1, "missing field `addresses`");
+    refused(
+        "kind: Consumer\nname: a\nspec:\n  when-closed: stop\n",
+        4,
+        16,
+        "unknown variant `stop`",
+    );
+    refused(
+        "kind: Assignment\nname: a\nspec: {sources: [ok, 'not ok']}\n",
+        3,
+        22,
+        "characters",
+    );
+    refused(
+        "kind: Assignment\nname: a\nspec: {sources: x}\n",
+        3,
+        17,
+        "sequence",
+    );
+    refused(
+        "kind: Consumer\nname: a\nlabels: {x: 5}\nspec: {}\n",
+        3,
+        13,
+        "string",
+    );
+    refused(
+        "kind: Processor\nname: a\nspec:\n  addresses:\n  - http://a:1\n  - b:2\n",
+        6,
+        5,
+        "http://HOST:PORT",
+    );
+    refused(
+        "kind: Processor\nname: a\nspec:\n  version: 1\n",
+        3,
+        1,
+        "missing field `addresses`",
+    );
     refused("kind: Consumer\nname: a\n", 1, 1, "missing field `spec`");
 }
 
@@ -116,18 +169,79 @@ fn values_that_do_not_go_together_are_refused_at_one_of_them() {
     refused(&source(""), 3, 1, "exactly one");
     refused(&source("  url: ftp://x\n"), 5, 3, "rtsp://");
     refused(&source("  pattern: 640@30\n"), 5, 3, "WIDTHxHEIGHT@FPS");
-    refused(&source("  camera: 0\n  close-after: 5s\n"), 6, 3, "on-demand");
-    refused(&source("  camera: 0\n  open: on-demand\n  close-after: soon\n"), 7, 3, "time");
-    refused(&source("  camera: 0\n  open: schedule\n  schedule: [Mon]\n"), 7, 3, "span of a week");
-    refused(&source("  camera: 0\n  open: schedule\n  time-zone: Mars/A\n  schedule: [daily 00:00-01:00]\n"), 7, 3, "Mars");
-    refused(&source("  camera: 0\n  options:\n    fps: {a: 1}\n"), 7, 5, "list of these");
-    refused(&source("  camera: 0\n  options: {topic: x}\n"), 6, 3, "beside options");
-    let stage = |more: &str| format!("kind: Pipeline\nname: p\nspec:\n  stages:\n  - name: a\n{more}");
+    refused(
+        &source("  camera: 0\n  close-after: 5s\n"),
+        6,
+        3,
+        "on-demand",
+    );
+    refused(
+        &source("  camera: 0\n  open: on-demand\n  close-after: soon\n"),
+        7,
+        3,
+        "time",
+    );
+    refused(
+        &source("  camera: 0\n  open: schedule\n  schedule: [Mon]\n"),
+        7,
+        3,
+        "span of a week",
+    );
+    refused(
+        &source(
+            "  camera: 0\n  open: schedule\n  time-zone: Mars/A\n  schedule: [daily 00:00-01:00]\n",
+        ),
+        7,
+        3,
+        "Mars",
+    );
+    refused(
+        &source("  camera: 0\n  options:\n    fps: {a: 1}\n"),
+        7,
+        5,
+        "list of these",
+    );
+    refused(
+        &source("  camera: 0\n  options: {fps: 5, topic: x}\n"),
+        6,
+        21,
+        "another way",
+    );
+    refused(
+        &source("  camera: 0\n  options:\n    fsp: 30\n"),
+        7,
+        5,
+        "no such option",
+    );
+    refused(
+        "kind: Consumer\nname: a\nspec:\n  options:\n    track: true\n    sink: x\n",
+        6,
+        5,
+        "no such option",
+    );
+    let stage =
+        |more: &str| format!("kind: Pipeline\nname: p\nspec:\n  stages:\n  - name: a\n{more}");
+    refused(
+        &stage("    from: [x]\n    processor: y\n    options: {group: g}\n"),
+        8,
+        15,
+        "another way",
+    );
     refused(&stage("    from: [x]\n"), 5, 5, "processor");
-    refused(&stage("    from: []\n    processor: y\n"), 6, 5, "at least one");
+    refused(
+        &stage("    from: []\n    processor: y\n"),
+        6,
+        5,
+        "at least one",
+    );
     refused(&stage("    join: [x, y]\n"), 5, 5, "topic");
     refused(&stage("    join: [x]\n    to: y\n"), 6, 5, "two topics");
-    refused(&stage("    join: [x, y]\n    to: y\n    processor: z\n"), 6, 5, "either");
+    refused(
+        &stage("    join: [x, y]\n    to: y\n    processor: z\n"),
+        6,
+        5,
+        "either",
+    );
 }
 
 #[test]

@@ -178,6 +178,7 @@ fn binaries() -> &'static Path {
             "consumer",
             "processors",
             "resize-clients",
+            "framelane",
         ];
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--bins"])
