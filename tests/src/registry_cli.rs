@@ -142,7 +142,7 @@ fn wrong_documents_are_refused_with_file_line_and_column() {
             "characters",
         ),
         ("kind: Sauce\n", "x.yaml:1:7: ", "no kind"),
-        ("kind: [\n", "x.yaml:2:1: ", ""),
+        ("kind: [\n", "x.yaml:1:7: ", "unclosed"),
         (
             "kind: Consumer\nname: m\nspec: {}\n---\nkind: Assignment\nname: m\nspec: {sources: [nothing]}\n",
             "x.yaml:5: ",

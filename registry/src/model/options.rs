@@ -29,7 +29,7 @@ pub const OF_SOURCES: &[&str] = &[
     "stall-timeout",
 ];
 
-/// Options of `broker` that a stage may have; the others follow from the stage.
+/// Options of `broker` that a stage may have; the others follow from the stage, or are for all stages of a broker.
 pub const OF_STAGES: &[&str] = &[
     "attempts",
     "backoff",
