@@ -280,11 +280,11 @@ mod tests {
     fn declared(count: u64, opening: Opening) -> Result<Declared, String> {
         let args = SourceArgs {
             topic: Some("t".to_owned()),
-            pattern: Some("64x64@10".parse()?),
+            pattern: Some("160x120@10".parse().unwrap()),
             count: Some(count),
             ..SourceArgs::default()
         };
-        let config = SourceConfig::try_from(args).map_err(|cause| cause.to_string())?;
+        let config = SourceConfig::try_from(args).unwrap();
         Ok(Declared {
             config: Arc::new(config),
             opening,

@@ -154,7 +154,7 @@ impl Lab {
         wait_for(what, || {
             let view = self.view();
             let mut live = view.live().map(|seen| &seen.instance);
-            live.find(|one| is_it(one)).map(|one| Instance::clone(one))
+            live.find(|one| is_it(one)).cloned()
         })
     }
 }
