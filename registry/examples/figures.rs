@@ -76,7 +76,7 @@ async fn apply(writer: &Registry, readers: &[Registry], objects: usize) -> Resul
         wait(reader, revision).await?;
     }
     println!(
-        "apply {objects} objects: {applied:.0?} ({parsing:.0?} of it reading the YAML); all {} followers have them after {:.0?}",
+        "apply {objects} objects: {applied:.2?} ({parsing:.2?} of it reading the YAML); all {} followers have them after {:.2?}",
         readers.len(),
         start.elapsed()
     );

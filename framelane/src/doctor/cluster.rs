@@ -32,87 +32,116 @@ pub fn check(
 }
 
 fn of_node(node: &Node, settings: &Settings, nodes: usize, servers: &str, findings: &mut Findings) {
-    let about = format!("node {} at {}", node.id, node.address);
-    let number = |name: &str| {
-        settings
-            .get(name)
-            .and_then(|value| value.parse::<i64>().ok())
+    let mut one = Examined {
+        about: format!("node {} at {}", node.id, node.address),
+        id: node.id,
+        settings,
+        servers,
+        findings,
     };
-    let largest = i64::try_from(MAX_RECORD_BYTES).unwrap_or(i64::MAX);
-    let alter = |name: &str, value: i64| {
-        format!(
-            "kafka-configs.sh --bootstrap-server {servers} --alter --entity-type brokers --entity-name {} --add-config \
-             {name}={value}",
-            node.id
-        )
-    };
-    if let Some(limit) = number("message.max.bytes").filter(|limit| *limit < largest) {
-        findings.note(
-            "cluster",
-            &*about,
-            format!("message.max.bytes is {limit}: topics that others make take no frames of more, ours say their own limit"),
-            alter("message.max.bytes", largest),
-        );
+    one.limits(nodes);
+    one.times();
+    one.safety(nodes);
+}
+
+struct Examined<'a> {
+    about: String,
+    id: i32,
+    settings: &'a Settings,
+    servers: &'a str,
+    findings: &'a mut Findings,
+}
+
+impl Examined<'_> {
+    fn number(&self, name: &str) -> Option<i64> {
+        self.settings.get(name)?.parse().ok()
     }
-    if let Some(limit) =
-        number("replica.fetch.max.bytes").filter(|limit| nodes > 1 && *limit < largest)
-    {
-        findings.note(
-            "cluster",
-            &*about,
-            format!("replica.fetch.max.bytes is {limit}: larger frames are copied one by one"),
-            format!("replica.fetch.max.bytes={largest} in the node's server.properties"),
-        );
+
+    fn wrong(&mut self, what: String, mend: String) {
+        let about = self.about.as_str();
+        self.findings.wrong_with("cluster", about, what, mend);
     }
-    let mut wrong =
-        |what: String, mend: String| findings.wrong_with("cluster", &*about, what, mend);
-    if let Some(most) = number("transaction.max.timeout.ms").filter(|most| *most < TRANSACTION_MS) {
-        wrong(
-            format!(
-                "transaction.max.timeout.ms is {most}: a broker's transactions ask for {TRANSACTION_MS} and are refused"
-            ),
-            "transaction.max.timeout.ms=900000 (Kafka's default) in the node's server.properties"
-                .to_owned(),
-        );
+
+    fn note(&mut self, what: String, mend: String) {
+        let about = self.about.as_str();
+        self.findings.note("cluster", about, what, mend);
     }
-    let session = (
-        number("group.min.session.timeout.ms"),
-        number("group.max.session.timeout.ms"),
-    );
-    if session.0.is_some_and(|least| least > SESSION_MS)
-        || session.1.is_some_and(|most| most < SESSION_MS)
-    {
-        wrong(
-            format!("it takes no sessions of {SESSION_MS} ms, which brokers and consumers ask for"),
-            "group.min.session.timeout.ms=6000 and group.max.session.timeout.ms=1800000 in the node's server.properties".to_owned(),
-        );
-    }
-    if settings
-        .get("unclean.leader.election.enable")
-        .is_some_and(|value| value == "true")
-    {
-        wrong(
-            "unclean.leader.election.enable is true: acknowledged frames can be lost when nodes die".to_owned(),
-            "unclean.leader.election.enable=false".to_owned(),
-        );
-    }
-    if nodes < 3 {
-        return;
-    }
-    for (name, least) in [
-        ("transaction.state.log.replication.factor", 3),
-        ("transaction.state.log.min.isr", 2),
-        ("offsets.topic.replication.factor", 3),
-    ] {
-        if let Some(value) = number(name).filter(|value| *value < least) {
-            wrong(
-                format!(
-                    "{name} is {value} on a cluster of {nodes} nodes: one that dies can take transactions or progress with it"
-                ),
-                format!(
-                    "{name}={least} before the topic is made; for one that exists kafka-reassign-partitions.sh"
-                ),
+
+    /// Frames are larger than what Kafka expects.
+    fn limits(&mut self, nodes: usize) {
+        let largest = i64::try_from(MAX_RECORD_BYTES).unwrap_or(i64::MAX);
+        let too_small = |limit: &i64| *limit < largest;
+        if let Some(limit) = self.number("message.max.bytes").filter(too_small) {
+            let what = format!(
+                "message.max.bytes is {limit}: topics that others make take no frames of more, ours say their own limit"
             );
+            let mend = format!(
+                "kafka-configs.sh --bootstrap-server {} --alter --entity-type brokers --entity-name {} --add-config \
+                 message.max.bytes={largest}",
+                self.servers, self.id
+            );
+            self.note(what, mend);
+        }
+        let fetch = self.number("replica.fetch.max.bytes").filter(too_small);
+        if let Some(limit) = fetch.filter(|_| nodes > 1) {
+            let what =
+                format!("replica.fetch.max.bytes is {limit}: larger frames are copied one by one");
+            let mend = format!("replica.fetch.max.bytes={largest} in the node's server.properties");
+            self.note(what, mend);
+        }
+    }
+
+    /// What the services ask for has to be allowed.
+    fn times(&mut self) {
+        let most = self.number("transaction.max.timeout.ms");
+        if let Some(most) = most.filter(|most| *most < TRANSACTION_MS) {
+            let what = format!(
+                "transaction.max.timeout.ms is {most}: a broker's transactions ask for {TRANSACTION_MS} and are refused"
+            );
+            let mend = "transaction.max.timeout.ms=900000 (Kafka's default) in the node's server.properties";
+            self.wrong(what, mend.to_owned());
+        }
+        let least = self.number("group.min.session.timeout.ms");
+        let most = self.number("group.max.session.timeout.ms");
+        if least.is_some_and(|least| least > SESSION_MS)
+            || most.is_some_and(|most| most < SESSION_MS)
+        {
+            let what = format!(
+                "it takes no sessions of {SESSION_MS} ms, which brokers and consumers ask for"
+            );
+            let mend = "group.min.session.timeout.ms=6000 and group.max.session.timeout.ms=1800000 in the node's \
+                        server.properties";
+            self.wrong(what, mend.to_owned());
+        }
+    }
+
+    /// What is acknowledged has to outlive a node.
+    fn safety(&mut self, nodes: usize) {
+        let unclean = self.settings.get("unclean.leader.election.enable");
+        if unclean.is_some_and(|value| value == "true") {
+            let what = "unclean.leader.election.enable is true: acknowledged frames can be lost when nodes die";
+            self.wrong(
+                what.to_owned(),
+                "unclean.leader.election.enable=false".to_owned(),
+            );
+        }
+        if nodes < 3 {
+            return;
+        }
+        for (name, least) in [
+            ("transaction.state.log.replication.factor", 3),
+            ("transaction.state.log.min.isr", 2),
+            ("offsets.topic.replication.factor", 3),
+        ] {
+            if let Some(value) = self.number(name).filter(|value| *value < least) {
+                let what = format!(
+                    "{name} is {value} on a cluster of {nodes} nodes: one that dies can take transactions or progress with it"
+                );
+                let mend = format!(
+                    "{name}={least} before the topic is made; for one that exists kafka-reassign-partitions.sh"
+                );
+                self.wrong(what, mend);
+            }
         }
     }
 }

@@ -219,6 +219,10 @@ fn values_that_do_not_go_together_are_refused_at_one_of_them() {
         5,
         "no such option",
     );
+}
+
+#[test]
+fn stages_that_cannot_be_are_refused_where_they_say_so() {
     let stage =
         |more: &str| format!("kind: Pipeline\nname: p\nspec:\n  stages:\n  - name: a\n{more}");
     refused(
