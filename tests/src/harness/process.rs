@@ -171,6 +171,7 @@ fn binaries() -> &'static Path {
             "broker",
             "consumer",
             "processors",
+            "gateway",
             "resize-clients",
         ];
         let status = Command::new(env!("CARGO"))

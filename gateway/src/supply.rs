@@ -1,0 +1,317 @@
+//! What a viewer is shown: live, or a replay; as it asks, while it asks.
+
+use crate::address::Address;
+use crate::live::{HubView, Live, Watching};
+use crate::pace::{BadSpeed, Pace};
+use crate::pictures::Variant;
+use crate::places::{LocateError, Places};
+use crate::replay::Replay;
+use crate::shot::Shot;
+use pipeline::kafka::{KafkaFault, Position};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Where a viewer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    Live,
+    At(Position),
+}
+
+impl std::str::FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "live" => Ok(Self::Live),
+            _ => text
+                .parse()
+                .map(Self::At)
+                .map_err(|cause| format!("{cause}, or live")),
+        }
+    }
+}
+
+/// What a viewer asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wish {
+    pub variant: Variant,
+    /// Frames a second at most; live only.
+    pub rate: Option<f64>,
+    pub from: From,
+    /// Of a replay.
+    pub speed: f64,
+}
+
+/// Why it cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SupplyError {
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    #[error(transparent)]
+    TooMany(#[from] crate::live::TooMany),
+    #[error(
+        "{0} replays are open already, which is the limit (--max-replays); close one, or ask another gateway"
+    )]
+    TooManyReplays(usize),
+    #[error(
+        "{0} is spread over partitions: it can be watched live, and replayed by `consumer --reorder`"
+    )]
+    Spread(Address),
+    #[error(transparent)]
+    Speed(#[from] BadSpeed),
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+}
+
+/// Opens supplies.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    pub live: Arc<Live>,
+    pub places: Arc<Places>,
+    pub replays: Arc<Semaphore>,
+    pub most_replays: usize,
+}
+
+/// A record for a viewer, and how many frames it missed before it because it was too slow.
+#[derive(Debug)]
+pub struct Given {
+    pub shot: Arc<Shot>,
+    pub skipped: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Supply {
+    sources: Sources,
+    wish: Wish,
+    /// Held in a replay too: the source counts as watched, and going back to live is at once.
+    watching: Watching,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Live {
+        view: HubView,
+        /// No frame before this moment.
+        not_before: Option<Instant>,
+    },
+    Replay {
+        replay: Box<Replay>,
+        _permit: OwnedSemaphorePermit,
+    },
+}
+
+impl Sources {
+    /// # Errors
+    /// The source cannot be watched like this.
+    pub async fn open(&self, address: &Address, wish: Wish) -> Result<Supply, SupplyError> {
+        let lanes = self.places.locate(address).await?;
+        let watching = self.live.watch(address, lanes)?;
+        let painter = &self.live.tools().painter;
+        let way = match wish.from {
+            From::Live => live(&watching, wish.variant, painter),
+            From::At(position) => self.replay(address, &wish, position).await?,
+        };
+        Ok(Supply {
+            sources: self.clone(),
+            wish,
+            watching,
+            way,
+        })
+    }
+
+    async fn replay(
+        &self,
+        address: &Address,
+        wish: &Wish,
+        from: Position,
+    ) -> Result<Way, SupplyError> {
+        let pace = Pace::new(wish.speed)?;
+        let too_many = SupplyError::TooManyReplays(self.most_replays);
+        let permit = Arc::clone(&self.replays)
+            .try_acquire_owned()
+            .map_err(|_| too_many)?;
+        let lanes = self.places.locate(address).await?;
+        let [lane] = &lanes[..] else {
+            return Err(SupplyError::Spread(address.clone()));
+        };
+        let tools = self.live.tools().clone();
+        let (address, lane) = (address.clone(), lane.clone());
+        let replay = Replay::open(tools, address, lane, wish.variant, (from, pace)).await?;
+        Ok(Way::Replay {
+            replay: Box::new(replay),
+            _permit: permit,
+        })
+    }
+}
+
+fn live(watching: &Watching, variant: Variant, painter: &crate::pictures::Painter) -> Way {
+    Way::Live {
+        view: watching.hub.view(variant, painter),
+        not_before: None,
+    }
+}
+
+impl Supply {
+    /// The next record. Cancelled, it has taken nothing.
+    ///
+    /// # Errors
+    /// A replay can no longer be read.
+    pub async fn next(&mut self) -> Result<Given, KafkaFault> {
+        match &mut self.way {
+            Way::Replay { replay, .. } => Ok(Given {
+                shot: replay.next().await?,
+                skipped: 0,
+            }),
+            Way::Live { view, not_before } => {
+                let Some(rate) = self.wish.rate else {
+                    let taken = view.view.next().await;
+                    self.watching.hub.add_skipped(taken.left_out);
+                    return Ok(Given {
+                        shot: taken.item,
+                        skipped: taken.left_out,
+                    });
+                };
+                if let Some(moment) = *not_before {
+                    tokio::time::sleep_until(moment.into()).await;
+                }
+                let taken = view.view.newest().await; // what lies between was not asked for
+                *not_before = Some(next_moment(*not_before, rate, Instant::now()));
+                Ok(Given {
+                    shot: taken.item,
+                    skipped: 0,
+                })
+            }
+        }
+    }
+
+    /// Shown otherwise from now on.
+    ///
+    /// # Errors
+    /// As [`Sources::open`]; then nothing changes.
+    pub async fn change(&mut self, wish: Wish) -> Result<(), SupplyError> {
+        let painter = Arc::clone(&self.sources.live.tools().painter);
+        match (wish.from, &mut self.way) {
+            (From::Live, Way::Live { view, not_before }) => {
+                *not_before = None;
+                if view.variant() != wish.variant {
+                    *view = self.watching.hub.view(wish.variant, &painter);
+                }
+            }
+            (From::Live, Way::Replay { .. }) => {
+                self.way = live(&self.watching, wish.variant, &painter);
+            }
+            (From::At(_), Way::Replay { replay, .. }) if wish.from == self.wish.from => {
+                replay.pace().set_speed(wish.speed)?;
+                replay.show_as(wish.variant);
+            }
+            (From::At(position), Way::Replay { .. } | Way::Live { .. }) => {
+                return self.seek(position, wish).await;
+            }
+        }
+        self.wish = wish;
+        Ok(())
+    }
+
+    /// Goes on in a replay from here, also if it is there already.
+    ///
+    /// # Errors
+    /// As [`Sources::open`]; then nothing changes.
+    pub async fn seek(&mut self, to: Position, wish: Wish) -> Result<(), SupplyError> {
+        match &mut self.way {
+            Way::Replay { replay, .. } => {
+                replay.pace().set_speed(wish.speed)?;
+                replay.show_as(wish.variant);
+                replay.seek(to).await?;
+            }
+            Way::Live { .. } => {
+                let address = self.watching.hub.address.clone();
+                self.way = self.sources.replay(&address, &wish, to).await?;
+            }
+        }
+        self.wish = Wish {
+            from: From::At(to),
+            ..wish
+        };
+        Ok(())
+    }
+
+    /// Live pictures do not wait: paused, a viewer is where it was, in a replay.
+    ///
+    /// # Errors
+    /// As [`Sources::open`]; then nothing changes.
+    pub async fn pause(&mut self, behind: Option<i64>) -> Result<(), SupplyError> {
+        if let (Way::Live { .. }, Some(offset)) = (&self.way, behind) {
+            self.seek(Position::Offset(offset), self.wish).await?;
+        }
+        if let Way::Replay { replay, .. } = &mut self.way {
+            replay.pace().pause();
+        }
+        Ok(())
+    }
+
+    pub fn resume(&mut self) {
+        if let Way::Replay { replay, .. } = &mut self.way {
+            replay.pace().resume();
+        }
+    }
+
+    pub fn wish(&self) -> Wish {
+        self.wish
+    }
+
+    pub fn is_live(&self) -> bool {
+        matches!(self.way, Way::Live { .. })
+    }
+
+    pub fn is_paused(&mut self) -> bool {
+        match &mut self.way {
+            Way::Live { .. } => false,
+            Way::Replay { replay, .. } => replay.pace().is_paused(),
+        }
+    }
+
+    pub fn hub(&self) -> &crate::live::Hub {
+        &self.watching.hub
+    }
+}
+
+/// Evenly apart, and never in a hurry after a pause.
+fn next_moment(last: Option<Instant>, rate: f64, now: Instant) -> Instant {
+    let interval = Duration::from_secs_f64(1.0 / rate);
+    match last {
+        Some(last) if now.saturating_duration_since(last) < interval => last + interval,
+        _ => now + interval,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_kept_evenly_and_not_made_up_for() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let first = next_moment(None, 10.0, start);
+        assert_eq!(first, start + ms(100));
+        let second = next_moment(Some(first), 10.0, first + ms(30));
+        assert_eq!(
+            second,
+            first + ms(100),
+            "a frame that came late does not move the next"
+        );
+        let third = next_moment(Some(second), 10.0, second + ms(900));
+        assert_eq!(third, second + ms(1_000));
+    }
+
+    #[test]
+    fn places_are_read_as_people_write_them() {
+        assert_eq!("live".parse(), Ok(From::Live));
+        assert_eq!("offset:3".parse(), Ok(From::At(Position::Offset(3))));
+        assert!("yesterday".parse::<From>().is_err());
+    }
+}
