@@ -54,6 +54,7 @@ const MORE_CONNECTIONS: usize = 256;
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(?config, "gateway");
     telemetry::describe();
+    allow_open_files(config.max_viewers);
     let kafka = Arc::new(Kafka::connect(config.kafka.clone()).await?);
     let server = Server::bind(
         config.listen,
@@ -97,6 +98,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         places.run(shutdown),
     );
     Ok(())
+}
+
+/// Every connection is an open file, and systems allow few until they are asked for more.
+fn allow_open_files(viewers: usize) {
+    let needed = (viewers + 2 * MORE_CONNECTIONS) as u64;
+    match rlimit::increase_nofile_limit(needed) {
+        Ok(allowed) if allowed < needed => tracing::warn!(
+            allowed,
+            needed,
+            "the system allows too few open files for --max-viewers: raise its limit (ulimit -n)"
+        ),
+        Ok(_) => {}
+        Err(cause) => tracing::warn!(%cause, "the number of open files could not be raised"),
+    }
 }
 
 /// Says where, and warns of what is open to others.
