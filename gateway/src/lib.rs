@@ -35,7 +35,7 @@ use crate::live::{Live, Tools};
 use crate::pictures::Painter;
 use crate::places::Places;
 use crate::routes::{App, ViewerSeats};
-use crate::server::Server;
+use crate::server::{GOODBYE, Server};
 use crate::supply::Sources;
 use anyhow::Context;
 use pipeline::resolve::Resolver;
@@ -91,12 +91,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         shutdown: shutdown.clone(),
     };
     announce(&config, &server)?;
-    let router = routes::router(Arc::new(app), None);
+    let app = Arc::new(app);
+    let router = routes::router(Arc::clone(&app), None);
     tokio::join!(
         server.run(router, shutdown.clone()),
         live.run(shutdown.clone()),
         places.run(shutdown),
     );
+    // WebSockets are no longer the server's. Who does not listen to a goodbye is not waited for.
+    let _ = tokio::time::timeout(GOODBYE, app.seats.all_free()).await;
     Ok(())
 }
 

@@ -84,6 +84,15 @@ impl Pace {
     }
 }
 
+/// When the next frame may come of those that come at this rate (a second): evenly apart, and never in a hurry after a pause.
+pub fn next_moment(last: Option<Instant>, rate: f64, now: Instant) -> Instant {
+    let interval = Duration::from_secs_f64(1.0 / rate);
+    match last {
+        Some(last) if now.saturating_duration_since(last) < interval => last + interval,
+        _ => now + interval,
+    }
+}
+
 fn check(speed: f64) -> Result<f64, BadSpeed> {
     match (0.1..=100.0).contains(&speed) {
         true => Ok(speed),
@@ -148,6 +157,22 @@ mod tests {
         assert_eq!(pace.due(9_040 * MS, start), None);
         pace.resume();
         assert_eq!(pace.due(9_040 * MS, start), Some(start));
+    }
+
+    #[test]
+    fn a_rate_is_kept_evenly_and_not_made_up_for() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let first = next_moment(None, 10.0, start);
+        assert_eq!(first, start + ms(100));
+        let second = next_moment(Some(first), 10.0, first + ms(30));
+        assert_eq!(
+            second,
+            first + ms(100),
+            "a frame that came late does not move the next"
+        );
+        let third = next_moment(Some(second), 10.0, second + ms(900));
+        assert_eq!(third, second + ms(1_000));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::address::{Address, is_topic};
 use crate::kafka::Kafka;
 use crate::stats::Newest;
+use futures::{StreamExt, stream};
 use pipeline::kafka::{
     Admin, Incoming, KafkaConfig, KafkaFault, StretchReader, TopicPartition, partition_of,
 };
@@ -30,6 +31,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// More are neither listed nor remembered.
 const MOST_SOURCES: usize = 10_000;
 const MOST_PARTITIONS: usize = 2_000;
+/// Each look waits for Kafka most of its time.
+const TOPICS_AT_ONCE: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -115,29 +118,32 @@ impl Places {
             let lane = |partition| TopicPartition::new(Arc::clone(&address.topic), partition);
             partitions.iter().copied().map(lane).collect()
         };
-        if let Some(place) = self.known().sources.get(address) {
+        let known = self.known().sources.get(address).cloned();
+        let is_spread = known
+            .as_ref()
+            .is_some_and(|place| place.partitions.len() > 1);
+        if let Some(place) = known.filter(|_| !is_spread) {
             return Ok(lanes(&place.partitions));
         }
         let (config, topic) = (self.kafka.config().clone(), Arc::clone(&address.topic));
         let look = move |admin: &Admin| {
-            let lanes = admin.partitions(&topic)?;
-            match lanes.len() {
-                1 => Ok((1, Vec::new())),
-                count => {
-                    let looks = lanes.iter().map(|lane| look(admin, &config, lane, None));
-                    Ok((count, looks.collect::<Result<_, _>>()?))
-                }
+            let all = admin.partitions(&topic)?;
+            if is_spread || all.len() == 1 {
+                return Ok((all, Vec::new()));
             }
+            let looks = all.iter().map(|lane| look(admin, &config, lane, None));
+            let looks = looks.collect::<Result<Vec<_>, _>>()?;
+            Ok((all, looks))
         };
-        let (count, looks): (usize, Vec<Look>) = self.kafka.ask(look).await?;
-        if count == 1 {
-            return Ok(lanes(&[0].into()));
+        let (all, looks) = self.kafka.ask(look).await?;
+        if looks.is_empty() {
+            return Ok(all); // the only one; or the source may be in each, also where it was not seen yet
         }
+        let count = i32::try_from(all.len()).unwrap_or(i32::MAX);
         self.take_in(looks);
         if let Some(place) = self.known().sources.get(address) {
             return Ok(lanes(&place.partitions));
         }
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
         Ok(lanes(
             &[partition_of(address.source.as_bytes(), count)].into(),
         ))
@@ -245,15 +251,7 @@ impl Places {
             let begun = Instant::now();
             let looked = shutdown.run_until_cancelled(self.look_everywhere()).await;
             let Some(looked) = looked else { return };
-            let mut known = self.known();
-            match looked {
-                Ok(()) => (known.problem, known.answered) = (None, Some(Instant::now())),
-                Err(fault) => {
-                    tracing::warn!(%fault, "looking for sources failed");
-                    known.problem = Some(fault.to_string());
-                }
-            }
-            drop(known);
+            self.note(looked);
             self.looks.send_modify(|looks| *looks += 1);
             let rest = tokio::time::sleep_until((begun + RHYTHM).into());
             if shutdown.run_until_cancelled(rest).await.is_none() {
@@ -262,45 +260,67 @@ impl Places {
         }
     }
 
+    fn note(&self, looked: Result<(), KafkaFault>) {
+        let mut known = self.known();
+        match looked {
+            Ok(()) => (known.problem, known.answered) = (None, Some(Instant::now())),
+            Err(fault) => {
+                tracing::warn!(%fault, "looking for sources failed");
+                known.problem = Some(fault.to_string());
+            }
+        }
+    }
+
+    /// Forgets topics that are no more; these are there, in order.
+    fn keep_only(&self, topics: &[String]) {
+        let is_there = |name: &str| topics.binary_search_by(|topic| (**topic).cmp(name)).is_ok();
+        let mut known = self.known();
+        known.sources.retain(|address, _| is_there(&address.topic));
+        known.looked.retain(|lane, _| is_there(&lane.topic));
+    }
+
     async fn look_everywhere(&self) -> Result<(), KafkaFault> {
         let mut topics = self.kafka.ask(Admin::topic_names).await?;
         topics.retain(|topic| is_topic(topic));
         topics.sort_unstable();
-        self.known().sources.retain(|address, _| {
-            topics
-                .binary_search_by(|topic| (**topic).cmp(&address.topic))
-                .is_ok()
-        });
+        self.keep_only(&topics);
+        let mut looks = stream::iter(topics)
+            .map(|topic| self.look_at(topic))
+            .buffer_unordered(TOPICS_AT_ONCE);
         let mut partitions = 0;
-        for topic in topics {
+        while let Some(looked) = looks.next().await {
+            partitions += looked?;
             if partitions >= MOST_PARTITIONS {
-                tracing::warn!(
-                    "only the first {MOST_PARTITIONS} partitions are looked at for sources"
-                );
+                tracing::warn!("only {MOST_PARTITIONS} partitions are looked at for sources");
                 break;
-            }
-            let (config, looked) = (self.kafka.config().clone(), self.looked(&topic));
-            let look_all = move |admin: &Admin| {
-                let lanes = admin.partitions(&topic)?;
-                let looks = lanes
-                    .iter()
-                    .map(|lane| look(admin, &config, lane, looked.get(lane).copied()));
-                looks.collect::<Result<Vec<_>, _>>()
-            };
-            match self.kafka.ask(look_all).await {
-                Ok(looks) => {
-                    partitions += looks.len();
-                    self.take_in(looks);
-                }
-                // Removed meanwhile, or not ours to read: it is not listed.
-                Err(fault @ KafkaFault::NoTopic(_)) => {
-                    tracing::debug!(%fault, "a topic is not listed")
-                }
-                Err(fault) if fault.is_denied() => tracing::debug!(%fault, "a topic is not listed"),
-                Err(fault) => return Err(fault),
             }
         }
         Ok(())
+    }
+
+    /// Returns how many partitions the topic has.
+    async fn look_at(&self, topic: String) -> Result<usize, KafkaFault> {
+        let (config, looked) = (self.kafka.config().clone(), self.looked(&topic));
+        let look_all = move |admin: &Admin| {
+            let lanes = admin.partitions(&topic)?;
+            let looks = lanes
+                .iter()
+                .map(|lane| look(admin, &config, lane, looked.get(lane).copied()));
+            looks.collect::<Result<Vec<_>, _>>()
+        };
+        match self.kafka.ask(look_all).await {
+            Ok(looks) => {
+                let partitions = looks.len();
+                self.take_in(looks);
+                Ok(partitions)
+            }
+            // Removed meanwhile, or not ours to read: it is not listed.
+            Err(fault) if matches!(fault, KafkaFault::NoTopic(_)) || fault.is_denied() => {
+                tracing::debug!(%fault, "a topic is not listed");
+                Ok(0)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Where the partitions of a topic need no look, for nothing has come; in those with sources for a while longer.

@@ -14,6 +14,7 @@ use pipeline::kafka::{
 };
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 
 /// What a replay has of Kafka's records at most, beside what the client reads ahead.
 const BOUNDS: LaneBounds = LaneBounds {
@@ -42,6 +43,8 @@ pub struct Replay {
 struct Reading {
     feed: Option<Feed>,
     control: FeedControl,
+    /// Known here, because nothing is when the runtime ends.
+    runtime: Handle,
 }
 
 impl Reading {
@@ -66,6 +69,7 @@ impl Reading {
         Ok(Self {
             control: feed.control(),
             feed: Some(feed),
+            runtime: Handle::current(),
         })
     }
 
@@ -79,7 +83,7 @@ impl Drop for Reading {
         if let Some(feed) = self.feed.take() {
             self.control.close();
             // Bounded by the number of replays; the runtime's end does not wait for it.
-            tokio::task::spawn_blocking(move || feed.close_blocking());
+            self.runtime.spawn_blocking(move || feed.close_blocking());
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::address::Address;
 use crate::live::{HubView, Live, Watching};
-use crate::pace::{BadSpeed, Pace};
-use crate::pictures::Variant;
+use crate::pace::{BadSpeed, Pace, next_moment};
+use crate::pictures::{Painter, Variant};
 use crate::places::{LocateError, Places};
 use crate::replay::Replay;
 use crate::shot::Shot;
 use pipeline::kafka::{KafkaFault, Position};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Where a viewer looks.
@@ -108,11 +108,16 @@ impl Sources {
     /// # Errors
     /// The source cannot be watched like this.
     pub async fn open(&self, address: &Address, wish: Wish) -> Result<Supply, SupplyError> {
-        let lanes = self.places.locate(address).await?;
-        let watching = self.live.watch(address, lanes)?;
+        let watching = match self.live.join(address) {
+            Some(watching) => watching,
+            None => {
+                let lanes = self.places.locate(address).await?;
+                self.live.watch(address, lanes)?
+            }
+        };
         let painter = &self.live.tools().painter;
         let way = match wish.from {
-            From::Live => live(&watching, wish.variant, painter),
+            From::Live => live(&watching, &wish, painter),
             From::At(position) => self.replay(address, &wish, position).await?,
         };
         Ok(Supply {
@@ -148,9 +153,9 @@ impl Sources {
     }
 }
 
-fn live(watching: &Watching, variant: Variant, painter: &crate::pictures::Painter) -> Way {
+fn live(watching: &Watching, wish: &Wish, painter: &Painter) -> Way {
     Way::Live {
-        view: watching.hub.view(variant, painter),
+        view: watching.hub.view(wish.variant, wish.rate, painter),
         not_before: None,
     }
 }
@@ -197,12 +202,13 @@ impl Supply {
         match (wish.from, &mut self.way) {
             (From::Live, Way::Live { view, not_before }) => {
                 *not_before = None;
-                if view.variant() != wish.variant {
-                    *view = self.watching.hub.view(wish.variant, &painter);
+                match view.variant() == wish.variant {
+                    true => view.ask_rate(wish.rate),
+                    false => *view = self.watching.hub.view(wish.variant, wish.rate, &painter),
                 }
             }
             (From::Live, Way::Replay { .. }) => {
-                self.way = live(&self.watching, wish.variant, &painter);
+                self.way = live(&self.watching, &wish, &painter);
             }
             (From::At(_), Way::Replay { replay, .. }) if wish.from == self.wish.from => {
                 replay.pace().set_speed(wish.speed)?;
@@ -279,34 +285,9 @@ impl Supply {
     }
 }
 
-/// Evenly apart, and never in a hurry after a pause.
-fn next_moment(last: Option<Instant>, rate: f64, now: Instant) -> Instant {
-    let interval = Duration::from_secs_f64(1.0 / rate);
-    match last {
-        Some(last) if now.saturating_duration_since(last) < interval => last + interval,
-        _ => now + interval,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_is_kept_evenly_and_not_made_up_for() {
-        let start = Instant::now();
-        let ms = Duration::from_millis;
-        let first = next_moment(None, 10.0, start);
-        assert_eq!(first, start + ms(100));
-        let second = next_moment(Some(first), 10.0, first + ms(30));
-        assert_eq!(
-            second,
-            first + ms(100),
-            "a frame that came late does not move the next"
-        );
-        let third = next_moment(Some(second), 10.0, second + ms(900));
-        assert_eq!(third, second + ms(1_000));
-    }
 
     #[test]
     fn places_are_read_as_people_write_them() {

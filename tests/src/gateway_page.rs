@@ -4,8 +4,7 @@
 
 use crate::gateway::camera;
 use crate::harness::{Browser, Door, Gateway, Process, clip, name, processor, shared, wait_for};
-use pipeline::picture_code::PictureCode;
-use pipeline::v1::FrameId;
+use kafka_node::{Kafka, Options};
 use serde_json::Value;
 
 const DESKTOP: (u32, u32) = (1280, 800);
@@ -26,6 +25,11 @@ const READ_CODE: &str = r#"(selector) => {
   }
   return bytes;
 }"#;
+
+/// In which no other test has sources.
+fn own_kafka() -> Kafka {
+    Kafka::start_jars(&Options::default()).expect("a Kafka of this test's own")
+}
 
 /// What the picture on a canvas says of itself: epoch and sequence.
 fn code_on(browser: &Browser, selector: &str) -> Option<(u64, u64)> {
@@ -71,20 +75,17 @@ fn the_wall_moves_and_shows_what_the_frames_say_of_themselves() {
     ) else {
         return;
     };
-    let (_one, first) = camera(shared(), "1280x720@30");
-    let (_two, second) = camera(shared(), "640x480@15");
-    let gateway = Gateway::start(shared(), &[]);
+    let kafka = own_kafka();
+    let servers = kafka.bootstrap_servers();
+    let (_one, first) = camera(servers, "1280x720@30");
+    let (_two, second) = camera(servers, "640x480@15");
+    let gateway = Gateway::start(servers, &[]);
     browser.go(&format!("http://{}/", gateway.address));
     for topic in [&first, &second] {
         browser.wait(
             "the tile",
             &format!("document.querySelector({:?})", tile(topic)),
         );
-        // Other tests have sources here too: this one is to be in sight.
-        browser.value(&format!(
-            "document.querySelector({:?}).scrollIntoView()",
-            tile(topic)
-        ));
         wait_for_frames(&browser, &tile(topic), 3);
         let canvas = format!("{} canvas", tile(topic));
         let mut last = None;
@@ -98,8 +99,7 @@ fn the_wall_moves_and_shows_what_the_frames_say_of_themselves() {
             last = Some(code);
         }
         let (epoch, sequence) = last.expect("frames");
-        let id = FrameId::new(topic.as_str(), epoch, sequence);
-        assert_eq!(PictureCode::of(&id).sequence, sequence);
+        assert_eq!(epoch, kept(&browser, &tile(topic), "epoch"));
         assert!(
             sequence <= kept(&browser, &tile(topic), "sequence"),
             "the picture is no newer than what is said of it"
@@ -148,43 +148,28 @@ fn results_are_drawn_and_told_and_the_past_can_be_seen() {
     );
     browser.prefer("light");
     browser.screenshot("large-light");
-    // Back to the beginning, by the time line.
+    // By the keyboard and the time line: pause, back to the beginning, on, live, all sources.
+    let mode = |mode: &str| {
+        let is_so = format!("document.querySelector('.large').dataset.mode === {mode:?}");
+        browser.wait(mode, &is_so);
+    };
+    browser.press("Space");
+    mode("paused");
     let seen = kept(&browser, ".large", "sequence");
     browser.value(
         "{ const line = document.querySelector('input[type=range]'); line.value = line.min; \
          line.dispatchEvent(new Event('input')); line.dispatchEvent(new Event('change')); }",
     );
-    browser.wait(
-        "the replay",
-        "document.querySelector('.large').dataset.mode === 'replay'",
-    );
-    browser.wait(
-        "the first frames",
-        &format!(
-            "Number(document.querySelector('.large').dataset.sequence) < {}",
-            seen.max(1)
-        ),
-    );
-    // By the keyboard: pause, on, live, all sources.
-    browser.value("document.activeElement.blur()");
-    browser.press("Space");
-    browser.wait(
-        "the pause",
-        "document.querySelector('.large').dataset.mode === 'paused'",
-    );
+    let is_first = format!("Number(document.querySelector('.large').dataset.sequence) < {seen}");
+    browser.wait("the first frame, while paused", &is_first);
+    mode("paused");
     browser.prefer("dark");
     browser.screenshot("large-dark-paused");
     browser.press("Space");
-    browser.wait(
-        "the replay again",
-        "document.querySelector('.large').dataset.mode === 'replay'",
-    );
+    mode("replay");
     wait_for_frames(&browser, ".large", 3);
     browser.press("l");
-    browser.wait(
-        "live",
-        "document.querySelector('.large').dataset.mode === 'live'",
-    );
+    mode("live");
     wait_for_frames(&browser, ".large", 3);
     browser.size(PHONE.0, PHONE.1);
     wait_for_frames(&browser, ".large", 3);
@@ -211,9 +196,23 @@ fn the_wall_is_used_by_keyboard_on_any_screen_dark_and_light() {
     ) else {
         return;
     };
-    let (_one, first) = camera(shared(), "640x360@15");
-    let (_two, second) = camera(shared(), "640x360@15");
-    let gateway = Gateway::start(shared(), &[]);
+    let kafka = own_kafka();
+    let servers = kafka.bootstrap_servers();
+    let (_one, first) = camera(servers, "640x360@15");
+    let (_two, second) = camera(servers, "640x360@15");
+    let (_people, url) = processor(&["people"]);
+    let args = ["--file", &clip(), "--loop", "--topic", "lobby"];
+    let _lobby = Process::start("producer", servers, &args);
+    let args = [
+        "--input",
+        "lobby",
+        "--output",
+        "lobby.people",
+        "--processor",
+        &url,
+    ];
+    let _broker = Process::start("broker", servers, &args);
+    let gateway = Gateway::start(servers, &[]);
     browser.go(&format!("http://{}/", gateway.address));
     let is_there = format!("document.querySelector({:?})", tile(&first));
     browser.wait("the tile", &is_there);

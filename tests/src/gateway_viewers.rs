@@ -20,9 +20,8 @@ fn metric(address: &str, name: &str) -> f64 {
 
 /// A gateway with metrics; returns their address too.
 fn measured(servers: &str, more: &[&str]) -> (Gateway, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let metrics = free.local_addr().expect("it is bound").to_string();
-    drop(free);
+    let [port] = kafka_node::free_ports().expect("a free port");
+    let metrics = format!("127.0.0.1:{port}");
     let gateway = Gateway::start(servers, &[&["--metrics", &metrics], more].concat());
     (gateway, metrics)
 }

@@ -42,8 +42,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A server of frames.
-struct Edge {
-    address: String,
+pub(super) struct Edge {
+    pub(super) address: String,
     path: String,
     process: Process,
 }
@@ -142,21 +142,20 @@ fn watch(lab: &Lab, plan: &Plan, edge: &Edge, viewers: usize, more: &[&str]) -> 
 }
 
 fn gateway(lab: &Lab, topic: &Topic) -> Result<Edge> {
+    let mut edge = gateway_with(lab, &["--max-viewers", "10000"])?;
+    edge.path = format!("/ws/{}/{SOURCE}", topic.name);
+    Ok(edge)
+}
+
+/// A gateway with more options, and no path yet.
+pub(super) fn gateway_with(lab: &Lab, more: &[&str]) -> Result<Edge> {
     let file = lab.folder().join(lab.name("port"));
     let port_file = file
         .to_str()
         .context("a temporary folder with an odd name")?;
-    let line = [
-        "--listen",
-        "127.0.0.1:0",
-        "--port-file",
-        port_file,
-        "--max-viewers",
-        "10000",
-    ];
-    let process = lab.product("gateway", &line)?;
-    let path = format!("/ws/{}/{SOURCE}", topic.name);
-    listening(process, &file, path)
+    let line = ["--listen", "127.0.0.1:0", "--port-file", port_file];
+    let process = lab.product("gateway", &[&line, more].concat())?;
+    listening(process, &file, String::new())
 }
 
 fn plain(lab: &Lab, python: &str, topic: &Topic) -> Result<Edge> {

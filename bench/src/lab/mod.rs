@@ -47,7 +47,7 @@ impl Lab {
     /// # Errors
     /// There is no Kafka to be had, or a binary is missing.
     pub fn open(binaries: &Path) -> Result<Self> {
-        for binary in ["broker", "consumer", "processor", "gateway"] {
+        for binary in ["producer", "broker", "consumer", "processor", "gateway"] {
             let path = binaries.join(binary);
             ensure!(
                 path.is_file(),

@@ -115,13 +115,15 @@ impl Hub {
     }
 
     /// What a viewer of this variant sees, from the newest frame on.
-    pub fn view(&self, variant: Variant, painter: &Painter) -> HubView {
+    /// At most at this rate (frames a second).
+    pub fn view(&self, variant: Variant, rate: Option<f64>, painter: &Painter) -> HubView {
         let variation = match variant == Variant::ORIGINAL {
             true => Arc::clone(&self.original),
             false => self.variation(variant, painter),
         };
         HubView {
             view: variation.fan.view(),
+            viewer: variation.ask(rate),
             variation,
         }
     }
@@ -188,9 +190,22 @@ impl Hub {
 pub struct HubView {
     pub view: View<Arc<Shot>>,
     variation: Arc<Variation>,
+    /// What the variation knows it by.
+    viewer: u64,
+}
+
+impl Drop for HubView {
+    fn drop(&mut self) {
+        self.variation.forget(self.viewer);
+    }
 }
 
 impl HubView {
+    /// At most at this rate from now on.
+    pub fn ask_rate(&self, rate: Option<f64>) {
+        self.variation.ask_again(self.viewer, rate);
+    }
+
     pub fn variant(&self) -> Variant {
         self.variation.variant
     }
@@ -222,13 +237,13 @@ mod tests {
     #[tokio::test]
     async fn viewers_see_only_what_goes_forward() {
         let (hub, painter) = hub();
-        let mut view = hub.view(Variant::ORIGINAL, &painter).view;
+        let mut view = hub.view(Variant::ORIGINAL, None, &painter);
         for sequence in [4, 5, 3, 5, 8] {
             hub.publish(&Arc::new(shot(sequence, b"x")), Age::Now, &painter);
         }
         let mut seen = Vec::new();
         for _ in 0..3 {
-            let taken = view.next().await.item;
+            let taken = view.view.next().await.item;
             seen.push(
                 taken
                     .frame()
@@ -247,12 +262,12 @@ mod tests {
         hub.publish(&Arc::new(shot(1, b"broken")), Age::Before, &painter);
         let small = Variant::parse(Some("160"), false).unwrap();
         // Said to be 4 pixels wide: it needs no work, and passes as it is.
-        let mut first = hub.view(small, &painter);
+        let mut first = hub.view(small, None, &painter);
         assert_eq!(
             &first.view.next().await.item.picture().unwrap().bytes[..],
             b"broken"
         );
-        let second = hub.view(small, &painter);
+        let second = hub.view(small, None, &painter);
         assert!(
             Arc::ptr_eq(&first.variation, &second.variation),
             "made once for all viewers"

@@ -13,11 +13,11 @@ pub use reader::{Decoded, decode, resolve};
 use crate::address::Address;
 use crate::kafka::Kafka;
 use crate::pictures::Painter;
+use crate::server::GOODBYE;
 use pipeline::kafka::TopicPartition;
 use pipeline::resolve::Resolver;
 use reader::{Reader, Subscribers};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -98,37 +98,45 @@ impl Live {
     ) -> Result<Watching, TooMany> {
         let mut watched = self.watched();
         let Watched { hubs, readers } = &mut *watched;
-        let place = match hubs.entry(address.clone()) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(free) => {
-                let more = lanes
-                    .iter()
-                    .filter(|lane| !readers.contains_key(*lane))
-                    .count();
-                if readers.len() + more > self.most_readers {
-                    return Err(TooMany(self.most_readers));
-                }
-                let hub = Arc::new(Hub::new(address.clone()));
-                for lane in &lanes {
-                    let running = readers
-                        .entry(lane.clone())
-                        .or_insert_with(|| self.start(lane.clone()));
-                    running.subscribers.add(&hub);
-                }
-                metrics::gauge!("framelane_gateway_partitions_read").set(readers.len() as f64);
-                free.insert(Place {
-                    hub,
-                    lanes,
-                    idle_since: None,
-                })
-            }
+        if let Some(place) = hubs.get_mut(address) {
+            return Ok(self.seat(place)); // somebody was faster
+        }
+        let is_new = |lane: &&TopicPartition| !readers.contains_key(*lane);
+        if readers.len() + lanes.iter().filter(is_new).count() > self.most_readers {
+            return Err(TooMany(self.most_readers));
+        }
+        let hub = Arc::new(Hub::new(address.clone()));
+        for lane in &lanes {
+            let running = readers
+                .entry(lane.clone())
+                .or_insert_with(|| self.start(lane.clone()));
+            running.subscribers.add(&hub);
+        }
+        metrics::gauge!("framelane_gateway_partitions_read").set(readers.len() as f64);
+        let mut place = Place {
+            hub,
+            lanes,
+            idle_since: None,
         };
+        let watching = self.seat(&mut place);
+        hubs.insert(address.clone(), place);
+        Ok(watching)
+    }
+
+    /// Watches a source that is watched already, or was a moment ago.
+    pub fn join(self: &Arc<Self>, address: &Address) -> Option<Watching> {
+        let mut watched = self.watched();
+        let place = watched.hubs.get_mut(address)?;
+        Some(self.seat(place))
+    }
+
+    fn seat(self: &Arc<Self>, place: &mut Place) -> Watching {
         place.idle_since = None;
         place.hub.add_viewer();
-        Ok(Watching {
+        Watching {
             hub: Arc::clone(&place.hub),
             live: Arc::clone(self),
-        })
+        }
     }
 
     fn start(&self, lane: TopicPartition) -> Running {
@@ -176,7 +184,8 @@ impl Live {
             .drain()
             .for_each(|(_, running)| running.closing.cancel());
         self.readers.close();
-        self.readers.wait().await;
+        // A client that waits for Kafka is not waited for.
+        let _ = tokio::time::timeout(GOODBYE, self.readers.wait()).await;
     }
 
     fn sweep(&self, now: Instant) {

@@ -13,10 +13,12 @@ mod variant;
 pub use variant::{BadSize, Variant};
 
 use crate::fan::Fan;
+use crate::pace::next_moment;
 use crate::shot::Shot;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Frames that a viewer may be behind before it goes on with the newest: hides a hiccup of some 100 ms.
@@ -28,11 +30,21 @@ pub struct Variation {
     pub variant: Variant,
     pub fan: Arc<Fan<Arc<Shot>>>,
     slot: Mutex<Slot>,
+    asked: Mutex<Asked>,
+}
+
+/// What its viewers ask for; None: every frame.
+#[derive(Debug, Default)]
+struct Asked {
+    rates: HashMap<u64, Option<f64>>,
+    next_viewer: u64,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     newest: Option<Arc<Shot>>,
+    /// Nobody asked for a frame before this moment.
+    not_before: Option<Instant>,
     /// In the line, or with a thread.
     is_under_way: bool,
 }
@@ -43,7 +55,42 @@ impl Variation {
             variant,
             fan: Arc::new(Fan::new(RING_FRAMES)),
             slot: Mutex::default(),
+            asked: Mutex::default(),
         }
+    }
+
+    /// A viewer asks for so many frames a second; returns what it is known by.
+    pub fn ask(&self, rate: Option<f64>) -> u64 {
+        let mut asked = self.asked();
+        let viewer = asked.next_viewer;
+        asked.next_viewer += 1;
+        asked.rates.insert(viewer, rate);
+        viewer
+    }
+
+    /// It asks for another rate.
+    pub fn ask_again(&self, viewer: u64, rate: Option<f64>) {
+        self.asked().rates.insert(viewer, rate);
+    }
+
+    /// It has gone.
+    pub fn forget(&self, viewer: u64) {
+        self.asked().rates.remove(&viewer);
+    }
+
+    /// What the quickest of them asks for. Without viewers every frame: the next one may come at any moment.
+    fn rate(&self) -> Option<f64> {
+        let asked = self.asked();
+        let quicker = |a: f64, b: &Option<f64>| b.map(|b| a.max(b));
+        asked
+            .rates
+            .values()
+            .try_fold(0.0, quicker)
+            .filter(|rate| *rate > 0.0)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
@@ -101,9 +148,22 @@ impl Painter {
         Ok(Self { shared, threads })
     }
 
-    /// Makes this the next frame of the variation, in place of one that still waits.
+    /// Makes this the next frame of the variation, in place of one that still waits; unless all its viewers ask for fewer
+    /// frames than come.
     pub fn submit(&self, variation: &Arc<Variation>, shot: &Arc<Shot>) {
+        let (rate, now) = (variation.rate(), Instant::now());
         let mut slot = variation.slot();
+        if let Some(rate) = rate.filter(|_| shot.frame().is_some()) {
+            // Frames are not exactly as far apart as they should be.
+            let tolerance = Duration::from_secs_f64(0.25 / rate);
+            if slot
+                .not_before
+                .is_some_and(|moment| now + tolerance < moment)
+            {
+                return;
+            }
+            slot.not_before = Some(next_moment(slot.not_before, rate, now));
+        }
         slot.newest = Some(Arc::clone(shot));
         if !std::mem::replace(&mut slot.is_under_way, true) {
             drop(slot);
@@ -221,6 +281,34 @@ mod tests {
             assert!(sequence > last, "{sequence:?} after {last:?}");
             last = sequence;
         }
+    }
+
+    #[test]
+    fn no_more_frames_are_made_than_the_quickest_viewer_asks_for() {
+        let variation = Variation::new(Variant::ORIGINAL);
+        assert_eq!(variation.rate(), None);
+        let (slow, quick) = (variation.ask(Some(2.0)), variation.ask(Some(5.0)));
+        assert_eq!(variation.rate(), Some(5.0));
+        variation.ask_again(slow, None);
+        assert_eq!(variation.rate(), None, "every frame");
+        variation.forget(slow);
+        variation.forget(quick);
+        assert_eq!(variation.rate(), None);
+        let painter = Painter::start(1).unwrap();
+        variation.ask(Some(0.01));
+        let variation = Arc::new(variation);
+        (0..50).for_each(|n| painter.submit(&variation, &Arc::new(shot(n, b"x"))));
+        drop(painter); // no thread takes any more
+        let slot = variation.slot();
+        let waiting = slot
+            .newest
+            .as_ref()
+            .and_then(|shot| shot.frame())
+            .and_then(|frame| frame.id.as_ref());
+        assert!(
+            waiting.is_none_or(|id| id.sequence == 0),
+            "one frame in 100 s"
+        );
     }
 
     #[tokio::test]

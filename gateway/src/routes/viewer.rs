@@ -55,6 +55,13 @@ impl Seats {
         self.most - self.free.available_permits()
     }
 
+    /// Waits until all are free.
+    pub async fn all_free(&self) {
+        let most = u32::try_from(self.most).unwrap_or(u32::MAX);
+        // An error is not possible: nobody closes it.
+        let _ = self.free.acquire_many(most).await;
+    }
+
     fn take(&self, way: Way) -> Result<Seat, Refusal> {
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
             metrics::counter!("framelane_gateway_viewers_refused_total").increment(1);

@@ -36,6 +36,8 @@ pub async fn open(
     let upgrade = upgrade
         .max_message_size(MAX_COMMAND_BYTES)
         .max_frame_size(MAX_COMMAND_BYTES)
+        // Taken for each viewer, whatever it says.
+        .read_buffer_size(MAX_COMMAND_BYTES)
         // Each message is sent at once, and alone.
         .write_buffer_size(0);
     Ok(upgrade.on_upgrade(move |socket| {

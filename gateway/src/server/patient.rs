@@ -1,6 +1,5 @@
 //! A stream that gives up on a reader that takes nothing for a while.
 
-use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -43,6 +42,7 @@ impl<S> Patient<S> {
             self.waiting.as_mut().reset(Instant::now() + self.patience);
         }
         ready!(self.waiting.as_mut().poll(context));
+        metrics::counter!("framelane_gateway_viewers_stalled_total").increment(1);
         Poll::Ready(Err(io::Error::new(
             ErrorKind::TimedOut,
             Stalled(self.patience),
@@ -54,21 +54,6 @@ impl<S> Patient<S> {
 #[derive(Debug, thiserror::Error)]
 #[error("the other side has taken nothing for {0:?} (--write-timeout)")]
 struct Stalled(Duration);
-
-/// True if this is why a connection ended.
-pub(super) fn is_stalled(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<Stalled>()) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
@@ -125,7 +110,7 @@ mod tests {
         let mut stream = Patient::new(near, Duration::from_millis(20));
         stream.write_all(&[1; 10]).await.expect("there is room");
         let error = stream.write_all(&[1; 50]).await.expect_err("nobody reads");
-        assert!(is_stalled(&error), "{error}");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     }
 
     #[tokio::test]
