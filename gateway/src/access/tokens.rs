@@ -103,11 +103,7 @@ impl TokenFile {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let entries: Vec<Entry> = serde_saphyr::from_str(text).map_err(|cause| {
-            format!(
-                "{cause}. Write a list of entries with name, sha256 or token, topics and expires"
-            )
-        })?;
+        let entries: Vec<Entry> = serde_saphyr::from_str(text).map_err(|cause| no_list(&cause))?;
         let mut passes = HashMap::new();
         for entry in entries {
             let name = entry.name.clone();
@@ -127,6 +123,20 @@ impl TokenFile {
         let pass = self.passes.get(&hash(token))?;
         (!pass.has_expired(now)).then_some(pass)
     }
+}
+
+/// What is wrong, and where, without what is there: that may be a token.
+fn no_list(cause: &serde_saphyr::Error) -> String {
+    let text = cause.without_snippet().to_string();
+    let names_a_field = ["unknown field", "missing field"]
+        .iter()
+        .any(|what| text.contains(what));
+    let what = match (names_a_field, cause.location()) {
+        (true, _) => text,
+        (false, Some(place)) => format!("line {} column {}", place.line(), place.column()),
+        (false, None) => "no YAML".to_owned(),
+    };
+    format!("{what}. Write a list of entries with name, sha256 or token, topics and expires")
 }
 
 impl Entry {
@@ -278,6 +288,8 @@ mod tests {
                 "- {name: a, token: correct-horse-battery, topics: ['*'], expires: soon}",
                 "expires",
             ),
+            ("- correct-horse-battery", "line 1"),
+            ("- {name: a, topics: correct-horse-battery}", "line 1"),
             (
                 "- {name: a, token: correct-horse-battery, topics: ['*'], expire: x}",
                 "expire",

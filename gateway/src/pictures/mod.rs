@@ -314,9 +314,9 @@ mod tests {
     #[tokio::test]
     async fn a_picture_that_cannot_be_decoded_says_so() {
         let painter = Painter::start(1).unwrap();
-        let small = Variant::parse(Some("160"), false).unwrap();
+        let drawn = Variant::parse(None, true).unwrap();
         let made = painter
-            .one(Arc::new(shot(1, b"\xff\xd8 no jpeg")), small)
+            .one(Arc::new(shot(1, b"\xff\xd8 no jpeg")), drawn)
             .await;
         assert!(made.picture().is_none());
         let text = String::from_utf8_lossy(&made.message()).into_owned();

@@ -4,7 +4,6 @@ use super::{Process, wait_for};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
@@ -302,21 +301,20 @@ impl Socket {
 /// One address in front of several gateways, as a proxy would be: connections go to the first that answers.
 pub struct Door {
     pub address: String,
-    behind: Arc<Mutex<Vec<String>>>,
 }
 
 impl Door {
     pub fn open(behind: &[&Gateway]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let behind = behind.iter().map(|gateway| gateway.address.clone());
-        let behind = Arc::new(Mutex::new(behind.collect::<Vec<_>>()));
-        let gateways = Arc::clone(&behind);
+        let behind: Vec<_> = behind
+            .iter()
+            .map(|gateway| gateway.address.clone())
+            .collect();
         // Ends with the test's process: nothing wakes it from waiting.
         std::thread::spawn(move || {
             for visitor in listener.incoming().flatten() {
-                let addresses = gateways.lock().expect("no panic").clone();
-                let connected = addresses.iter().find_map(|address| {
+                let connected = behind.iter().find_map(|address| {
                     let address: SocketAddr = address.parse().ok()?;
                     TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()
                 });
@@ -326,13 +324,7 @@ impl Door {
                 }
             }
         });
-        Self { address, behind }
-    }
-
-    /// Who is asked first.
-    pub fn prefer(&self, gateway: &Gateway) {
-        let mut behind = self.behind.lock().expect("no panic");
-        behind.sort_by_key(|address| *address != gateway.address);
+        Self { address }
     }
 }
 
