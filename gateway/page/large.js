@@ -30,7 +30,7 @@ export class Large {
   #speed = element("select", { "aria-label": "Speed" });
   #size = element("select", { "aria-label": "Size" });
   #boxes = button("Boxes", "Show results in the picture (O)");
-  #full = button("⛶", "The whole screen (F)");
+  #full = button("Screen", "The whole screen (F)");
   #range = null;
   #timer = 0;
   #isPaused = false;
@@ -178,8 +178,7 @@ export class Large {
     if (first === null || last === null || this.#isDragged) return;
     this.#slider.min = first;
     this.#slider.max = Math.max(first + 1, last);
-    this.#until.textContent = moment(last);
-    if (this.#isLive) this.#slider.value = this.#slider.max;
+    this.#until.textContent = this.#isLive ? "now" : moment(last);
   }
 
   frame(head, bitmap) {
@@ -195,7 +194,8 @@ export class Large {
     else this.#figures["to here"].set("–");
     if (!this.#isDragged) {
       this.#at.textContent = moment(captured(head));
-      if (!this.#isLive) this.#slider.value = captured(head);
+      if (this.#isLive) this.#slider.max = Math.max(Number(this.#slider.max), captured(head));
+      this.#slider.value = captured(head);
     }
     this.#tell(head);
     this.#say(null);

@@ -7,11 +7,14 @@ use crate::harness::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A source of test pictures that goes on until it is dropped; returns the new topic, which is also the source.
+/// A source of test pictures that has begun and goes on until it is dropped; returns the new topic, which is also the
+/// source.
 pub fn camera(servers: &str, pattern: &str) -> (Process, String) {
     let topic = name();
     let args = ["--pattern", pattern, "--topic", &topic];
-    (Process::start("producer", servers, &args), topic)
+    let camera = Process::start("producer", servers, &args);
+    Follower::new(servers, &topic).wait_for(1);
+    (camera, topic)
 }
 
 /// A topic with so many frames of a test picture, 50 a second by their capture times.
@@ -385,11 +388,10 @@ fn a_source_that_is_spread_is_watched_live_and_not_replayed() {
     let args = ["--pattern", "160x120@60", "--topic", &topic, "--spread"];
     let _camera = Process::start("producer", shared(), &args);
     let gateway = gateway();
-    let spread = wait_for("the source in several partitions", || {
+    wait_for("the source in several partitions", || {
         let line = gateway.source(&topic, &topic)?;
         (line["partitions"].as_array()?.len() > 1).then_some(())
     });
-    let () = spread;
     let mut socket = gateway.socket(&format!("/ws/{topic}/{topic}"));
     let mut last = socket.frame().sequence();
     let mut partitions = std::collections::BTreeSet::new();

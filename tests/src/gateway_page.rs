@@ -235,6 +235,8 @@ fn the_wall_is_used_by_keyboard_on_any_screen_dark_and_light() {
         ));
         wait_for_frames(&browser, &tile(topic), 5);
     }
+    typed("");
+    wait_for_frames(&browser, &tile("lobby.people"), 3);
     browser.value("scrollTo(0, 0)");
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);

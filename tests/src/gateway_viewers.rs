@@ -1,7 +1,7 @@
 //! The web edge: viewers that are slow or gone, a Kafka that goes and comes back, and what is read for nobody.
 
 use crate::gateway::camera;
-use crate::harness::{Answer, Gateway, Process, name, request, run, shared, wait_for};
+use crate::harness::{Answer, Gateway, Process, request, run, shared, wait_for};
 use kafka_node::{Kafka, Options};
 use pipeline::kafka::{Admin, KafkaConfig};
 
@@ -116,9 +116,8 @@ fn only_what_is_watched_is_read_and_no_trace_is_left() {
 fn viewers_stay_while_kafka_is_away_and_go_on_when_it_is_back() {
     let mut kafka = Kafka::start_jars(&Options::default()).expect("a Kafka of this test's own");
     let servers = kafka.bootstrap_servers().to_owned();
-    let topic = name();
+    let (camera, topic) = camera(&servers, "160x120@30");
     let pattern = ["--pattern", "160x120@30", "--topic", &topic];
-    let camera = Process::start("producer", &servers, &pattern);
     let gateway = Gateway::start(&servers, &[]);
     let mut socket = gateway.socket(&format!("/ws/{topic}/{topic}"));
     let before = socket.frame();
