@@ -1,7 +1,9 @@
 // What is shown, by the address: all sources, or one of them. Goes on by itself when the gateway is back.
 
 import { Large } from "./large.js";
+import { Registry } from "./registry.js";
 import { Wall } from "./wall.js";
+import { element } from "./words.js";
 
 const LIST_INTERVAL_MS = 3_000;
 const THEMES = ["auto", "light", "dark"];
@@ -12,13 +14,27 @@ let list = null;
 
 function show() {
   view?.close();
-  const [, topic, source] = location.hash.split("/").map(decodeURIComponent);
-  view = topic && source ? new Large({ topic, source }) : new Wall();
+  const [page, topic, source] = location.hash.split("/");
+  if (page === "#registry") view = new Registry();
+  else view = topic && source ? new Large({ topic, source }) : new Wall();
   byId("filter").hidden = !(view instanceof Wall);
   byId("main").replaceChildren(view.node);
   document.title = topic && source ? `${source} · Framelane` : "Framelane";
+  pages();
   view.listed(list);
   view.filter(byId("filter").value);
+}
+
+/** Where one can go; one page needs no way to others. */
+function pages() {
+  const link = (href, name) => {
+    const isHere = (location.hash === "#registry") === (href === "#registry");
+    return element("a", { href, ...(isHere ? { "aria-current": "page" } : {}) }, name);
+  };
+  const wanted = `${location.hash} ${list?.registry}`;
+  if (byId("pages").dataset.wanted === wanted) return; // nobody's focus is taken away
+  byId("pages").dataset.wanted = wanted;
+  byId("pages").replaceChildren(...(list?.registry ? [link("#", "Sources"), link("#registry", "Registry")] : []));
 }
 
 function problem(text) {
@@ -35,6 +51,7 @@ async function refresh() {
     }
     if (!answer.ok) throw new Error((await answer.json()).error);
     list = await answer.json();
+    pages();
     const { sources } = list;
     byId("count").textContent = `${sources.length} ${sources.length === 1 ? "source" : "sources"}`;
     problem(list.problem && `Kafka does not answer as it should: ${list.problem}`);

@@ -19,6 +19,7 @@ Addresses (TOPIC/SOURCE; the source's name is the topic's unless --source-id sai
   /events/TOPIC/SOURCE            server-sent events: results without pictures
   /snapshot/TOPIC/SOURCE.jpg      the newest picture
   /sources                        what there is, as JSON
+  /api/v1                         the registry (openapi.json describes it)
   /health, /ready                 for supervisors
   With ?size=640 smaller, ?overlay=1 with the results drawn in, ?rate=5 frames a second at most,
   ?from=earliest (or offset:N, time:RFC3339) a replay, ?speed=2 of it
@@ -38,6 +39,11 @@ pub struct Args {
     /// Write the address to this file once it is listened at
     #[arg(long, value_name = "FILE")]
     pub port_file: Option<PathBuf>,
+
+    /// The registry's topic: registered sources are shown, opened on demand for their viewers, and /api/v1 serves the
+    /// registry. none does without
+    #[arg(long, env = "FRAMELANE_REGISTRY", default_value = registry::DEFAULT_TOPIC, value_name = "TOPIC|none")]
+    pub registry: String,
 
     /// A certificate (PEM): speak HTTPS
     #[arg(

@@ -16,6 +16,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub listen: SocketAddr,
     pub port_file: Option<PathBuf>,
+    /// The registry's topic; None: there is none.
+    pub registry: Option<String>,
     /// None: plain HTTP.
     pub tls: Option<Tls>,
     /// None: everybody may see everything.
@@ -45,6 +47,7 @@ impl TryFrom<Args> for Config {
         Ok(Self {
             kafka: args.kafka.try_into()?,
             listen: args.listen,
+            registry: Some(args.registry).filter(|topic| topic != "none"),
             port_file: args.port_file,
             tls,
             tokens: tokens

@@ -21,6 +21,7 @@ mod pace;
 mod pictures;
 mod places;
 mod refusal;
+mod registered;
 mod replay;
 mod routes;
 mod server;
@@ -34,11 +35,13 @@ use crate::kafka::Kafka;
 use crate::live::{Live, Tools};
 use crate::pictures::Painter;
 use crate::places::Places;
+use crate::registered::Registered;
 use crate::routes::{App, ViewerSeats};
 use crate::server::{GOODBYE, Server};
 use crate::supply::Sources;
 use anyhow::Context;
 use pipeline::resolve::Resolver;
+use registry::RegistryError;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -77,12 +80,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     };
     let live = Arc::new(Live::new(tools, config.linger, config.max_partitions));
     let places = Arc::new(Places::new(kafka));
+    let registered = open_registry(&config).await?;
     let app = App {
         sources: Sources {
             live: Arc::clone(&live),
             places: Arc::clone(&places),
             replays: Arc::new(Semaphore::new(config.max_replays)),
             most_replays: config.max_replays,
+            registered: registered.clone(),
         },
         tokens: config.tokens.clone(),
         is_secure: config.tls.is_some() || config.origins.has_https(),
@@ -90,17 +95,39 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         seats: ViewerSeats::new(config.max_viewers),
         shutdown: shutdown.clone(),
     };
-    announce(&config, &server)?;
+    let url = announce(&config, &server)?;
     let app = Arc::new(app);
-    let router = routes::router(Arc::clone(&app), None);
-    tokio::join!(
+    let router = routes::router(Arc::clone(&app));
+    let report = async {
+        match &registered {
+            Some(registered) => registered.run(&url, &live, shutdown.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let ((), (), (), reported) = tokio::join!(
         server.run(router, shutdown.clone()),
         live.run(shutdown.clone()),
-        places.run(shutdown),
+        places.run(shutdown.clone()),
+        report,
     );
     // WebSockets are no longer the server's. Who does not listen to a goodbye is not waited for.
     let _ = tokio::time::timeout(GOODBYE, app.seats.all_free()).await;
-    Ok(())
+    reported.context("reporting to the registry")
+}
+
+async fn open_registry(config: &Config) -> anyhow::Result<Option<Arc<Registered>>> {
+    let Some(topic) = &config.registry else {
+        return Ok(None);
+    };
+    let opened = Registered::open(&config.kafka, topic).await;
+    let registered = opened.map_err(|error| match error {
+        // Unwrapped, so that the exit code can tell settings from failures.
+        RegistryError::Kafka(fault) => anyhow::Error::from(fault),
+        other => other.into(),
+    });
+    let registered = registered
+        .with_context(|| format!("the registry {topic} (--registry none does without)"))?;
+    Ok(Some(Arc::new(registered)))
 }
 
 /// Every connection is an open file, and systems allow few until they are asked for more.
@@ -117,8 +144,8 @@ fn allow_open_files(viewers: usize) {
     }
 }
 
-/// Says where, and warns of what is open to others.
-fn announce(config: &Config, server: &Server) -> anyhow::Result<()> {
+/// Says where, and warns of what is open to others. Returns the URL.
+fn announce(config: &Config, server: &Server) -> anyhow::Result<String> {
     let address = server
         .listener
         .local_addr()
@@ -138,11 +165,11 @@ fn announce(config: &Config, server: &Server) -> anyhow::Result<()> {
             tracing::warn!(%address, "everybody who reaches this port sees every topic: give --tokens");
         }
     }
-    match &config.port_file {
-        None => Ok(()),
-        Some(file) => write_port_file(file, &address.to_string())
-            .with_context(|| format!("writing {}", file.display())),
+    if let Some(file) = &config.port_file {
+        write_port_file(file, &address.to_string())
+            .with_context(|| format!("writing {}", file.display()))?;
     }
+    Ok(format!("{scheme}://{address}"))
 }
 
 /// Whole or not at all: others wait for this file.

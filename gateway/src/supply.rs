@@ -5,9 +5,10 @@ use crate::live::{HubView, Live, Watching};
 use crate::pace::{BadSpeed, Pace, next_moment};
 use crate::pictures::{Painter, Variant};
 use crate::places::{LocateError, Places};
+use crate::registered::Registered;
 use crate::replay::Replay;
 use crate::shot::Shot;
-use pipeline::kafka::{KafkaFault, Position};
+use pipeline::kafka::{KafkaFault, Position, TopicPartition};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -72,6 +73,8 @@ pub struct Sources {
     pub places: Arc<Places>,
     pub replays: Arc<Semaphore>,
     pub most_replays: usize,
+    /// None: there is no registry.
+    pub registered: Option<Arc<Registered>>,
 }
 
 /// A record for a viewer, and how many frames it missed before it because it was too slow.
@@ -111,7 +114,13 @@ impl Sources {
         let watching = match self.live.join(address) {
             Some(watching) => watching,
             None => {
-                let lanes = self.places.locate(address).await?;
+                let lanes = match self.places.locate(address).await {
+                    // Somebody has to be the first to watch, or nobody would open it.
+                    Err(LocateError::NoTopic(_)) if self.will_be(address) => {
+                        vec![TopicPartition::new(Arc::clone(&address.topic), 0)]
+                    }
+                    located => located?,
+                };
                 self.live.watch(address, lanes)?
             }
         };
@@ -126,6 +135,11 @@ impl Sources {
             watching,
             way,
         })
+    }
+
+    fn will_be(&self, address: &Address) -> bool {
+        let registered = self.registered.as_ref();
+        registered.is_some_and(|registered| registered.knows(address))
     }
 
     async fn replay(

@@ -16,6 +16,9 @@ use tracing_subscriber::EnvFilter;
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
+/// What commands log if RUST_LOG does not say.
+const COMMAND_LOG_FILTER: &str = "error,rdkafka=off";
+
 /// Exit code of configuration errors; the command-line parser uses the same one.
 const EXIT_CONFIG: u8 = 2;
 /// Exit code of failures at run time.
@@ -41,7 +44,7 @@ where
     F: FnOnce(CancellationToken) -> S,
     S: Future<Output = anyhow::Result<()>>,
 {
-    init_logging();
+    init_logging(DEFAULT_LOG_FILTER);
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(cause) => return fail(&anyhow::Error::new(cause).context("starting the runtime")),
@@ -60,6 +63,17 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+/// As [`run`], for a command that a person waits for: nothing but errors is logged unless RUST_LOG asks for it, and there
+/// are no metrics.
+pub fn run_command<F, S>(command: F) -> ExitCode
+where
+    F: FnOnce(CancellationToken) -> S,
+    S: Future<Output = anyhow::Result<()>>,
+{
+    init_logging(COMMAND_LOG_FILTER);
+    run(&TelemetryArgs { metrics: None }, command)
 }
 
 /// With a worker for every second core: the rest is for the threads of Kafka's client and for blocking work, and handing a frame
@@ -89,11 +103,11 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-/// Logs go to stderr; RUST_LOG chooses what is logged (default: info).
-fn init_logging() {
+/// Logs go to stderr; RUST_LOG chooses what is logged.
+fn init_logging(default_filter: &str) {
     let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER));
-    // A second call (in tests) keeps the first one's subscriber.
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
+    // A second call keeps the first one's subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -28,6 +28,9 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     } else {
         match check_token(&app, &request) {
             Ok(pass) => {
+                // In whose name the registry is written.
+                let author = registry::rest::Author(pass.name.to_string());
+                request.extensions_mut().insert(author);
                 request.extensions_mut().insert(pass);
                 next.run(request).await
             }

@@ -33,8 +33,10 @@ pub struct App {
     pub shutdown: CancellationToken,
 }
 
-/// All of them; `more` is served under `/api/v1`.
-pub fn router(app: Arc<App>, more: Option<Router>) -> Router {
+/// All of them, and those of the registry.
+pub fn router(app: Arc<App>) -> Router {
+    let registered = app.sources.registered.as_ref();
+    let registry = registered.map_or_else(Router::new, |registered| registered.router());
     let router = Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
@@ -49,11 +51,9 @@ pub fn router(app: Arc<App>, more: Option<Router>) -> Router {
         .route("/ready", get(probes::ready))
         .fallback(page::nothing)
         .with_state(Arc::clone(&app));
-    let router = match more {
-        Some(more) => router.nest("/api/v1", more),
-        None => router,
-    };
-    router.layer(from_fn_with_state(app, guard::guard))
+    router
+        .merge(registry)
+        .layer(from_fn_with_state(app, guard::guard))
 }
 
 pub use viewer::Seats as ViewerSeats;

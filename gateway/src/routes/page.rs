@@ -11,7 +11,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Name, type, content.
-const ASSETS: [(&str, &str, &str); 9] = [
+const ASSETS: [(&str, &str, &str); 10] = [
     ("style.css", CSS, include_str!("../../page/style.css")),
     ("icon.svg", SVG, include_str!("../../page/icon.svg")),
     ("main.js", JS, include_str!("../../page/main.js")),
@@ -20,6 +20,7 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("wall.js", JS, include_str!("../../page/wall.js")),
     ("tile.js", JS, include_str!("../../page/tile.js")),
     ("large.js", JS, include_str!("../../page/large.js")),
+    ("registry.js", JS, include_str!("../../page/registry.js")),
     ("words.js", JS, include_str!("../../page/words.js")),
 ];
 

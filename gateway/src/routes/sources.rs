@@ -1,7 +1,7 @@
 //! What there is to see, and how it is.
 
 use super::App;
-use crate::access::Pass;
+use crate::access::{Pass, RegistryRight};
 use crate::address::Address;
 use crate::places::{Place, Range};
 use crate::refusal::Refusal;
@@ -20,6 +20,8 @@ pub struct List {
     max_viewers: usize,
     /// Why there may be more, or why nothing is new.
     problem: Option<String>,
+    /// True if `/api/v1` may be asked.
+    registry: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,12 +52,20 @@ pub async fn all(State(app): State<Arc<App>>, Extension(pass): Extension<Pass>) 
         // Watched before it has published anything.
         places.entry(hub.address.clone()).or_default();
     }
+    let registered = app.sources.registered.as_ref();
+    for address in registered
+        .iter()
+        .flat_map(|registered| registered.addresses())
+    {
+        places.entry(address).or_default();
+    }
     places.retain(|address, _| pass.allows(&address.topic));
     Json(List {
         sources: lines(&app, places),
         viewers: app.seats.taken(),
         max_viewers: app.seats.most(),
         problem,
+        registry: registered.is_some() && pass.registry >= RegistryRight::Read,
     })
 }
 

@@ -12,6 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The largest number that Kafka takes for a time in milliseconds.
@@ -30,6 +31,8 @@ pub struct TopicSpec {
     pub retention: Option<Duration>,
     /// Keep only the newest record of each key.
     pub compacted: bool,
+    /// More settings, by Kafka's names; they win over what follows from the other fields.
+    pub settings: Vec<(&'static str, &'static str)>,
 }
 
 impl TopicSpec {
@@ -41,6 +44,7 @@ impl TopicSpec {
             replication: None,
             retention: None,
             compacted: false,
+            settings: Vec::new(),
         }
     }
 }
@@ -164,24 +168,12 @@ impl Admin {
         if let Some(found) = self.topic(&spec.name)? {
             return Ok(found);
         }
-        let limit = MAX_RECORD_BYTES.to_string();
-        let retention = spec
-            .retention
-            .map(|retention| retention.as_millis().to_string());
+        let settings = settings(spec);
         let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
-        let mut topic = NewTopic::new(&spec.name, spec.partitions, replication)
-            .set("max.message.bytes", &limit)
-            // Times in records are capture times: a file may be older than any bound, and a camera's clock may be ahead.
-            // Kafka's own bound of an hour ahead would end such a source.
-            .set("message.timestamp.type", "CreateTime")
-            .set("message.timestamp.before.max.ms", ANY_TIME)
-            .set("message.timestamp.after.max.ms", ANY_TIME);
-        if let Some(retention) = &retention {
-            topic = topic.set("retention.ms", retention);
-        }
-        if spec.compacted {
-            topic = topic.set("cleanup.policy", "compact");
-        }
+        let topic = NewTopic::new(&spec.name, spec.partitions, replication);
+        let topic = settings
+            .iter()
+            .fold(topic, |topic, (name, value)| topic.set(name, value));
         let doing = format!("creating topic {}", spec.name);
         let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT));
         let outcome = futures::executor::block_on(self.client.create_topics([&topic], &options))
@@ -296,6 +288,27 @@ impl Admin {
                 "deleting records of {lane} before {offset}"
             )))
     }
+}
+
+/// What a topic is made with.
+fn settings(spec: &TopicSpec) -> BTreeMap<&'static str, String> {
+    let mut settings = BTreeMap::from([
+        ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
+        // Times in records are capture times: a file may be older than any bound, and a camera's clock may be ahead.
+        // Kafka's own bound of an hour ahead would end such a source.
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("message.timestamp.before.max.ms", ANY_TIME.to_owned()),
+        ("message.timestamp.after.max.ms", ANY_TIME.to_owned()),
+    ]);
+    if let Some(retention) = spec.retention {
+        settings.insert("retention.ms", retention.as_millis().to_string());
+    }
+    if spec.compacted {
+        settings.insert("cleanup.policy", "compact".to_owned());
+    }
+    let more = spec.settings.iter();
+    settings.extend(more.map(|(name, value)| (*name, (*value).to_owned())));
+    settings
 }
 
 /// Asks until a node answers, a refusal is certain, or the time is over.

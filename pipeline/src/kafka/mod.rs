@@ -17,6 +17,7 @@ mod feed;
 mod forgotten;
 mod gate;
 mod handshake;
+mod inspect;
 mod intake;
 mod lookup;
 mod member_id;
@@ -30,6 +31,7 @@ mod security;
 mod shared;
 mod start;
 mod stretch;
+mod tail;
 mod transaction;
 mod writer;
 
@@ -41,6 +43,7 @@ pub use feed::{
     Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
 };
 pub use gate::LaneBounds;
+pub use inspect::{GroupState, Inspector, Member, Node, PartitionState, Settings, TopicState};
 pub use lookup::{Lookup, LookupError};
 pub use partitioner::partition_of;
 pub use processor_proto::MAX_RECORD_BYTES;
@@ -49,6 +52,7 @@ pub use secret::Secret;
 pub use security::{Mechanism, Protocol, SecurityArgs};
 pub use start::{Position, StartPolicy};
 pub use stretch::StretchReader;
+pub use tail::{Tail, Tailed};
 pub use transaction::{GroupStamp, TransactionFault, TransactionalWriter};
 pub use writer::{Delivered, Pace, Receipt, Writer};
 

@@ -100,7 +100,8 @@ pub struct Outgoing {
     pub timestamp_ms: i64,
     /// Names and values.
     pub headers: Vec<(&'static str, String)>,
-    /// An encoded Envelope.
+    /// An encoded Envelope. Empty: no value at all, which removes the key from a compacted topic. Whoever reads an
+    /// [`Incoming`] sees no difference.
     pub payload: Bytes,
 }
 

@@ -35,10 +35,13 @@ impl StretchReader {
     /// A reader of this partition.
     pub fn open(config: &KafkaConfig, lane: TopicPartition) -> Result<Self, KafkaFault> {
         let mut client = config.consumer();
-        client.set(
-            "group.id",
-            format!("framelane-stretch-{:016x}", rand::random::<u64>()),
-        );
+        client
+            .set(
+                "group.id",
+                format!("framelane-stretch-{:016x}", rand::random::<u64>()),
+            )
+            // An empty answer is the end of a stretch: it is wanted at once.
+            .set("fetch.wait.max.ms", "10");
         let consumer = client
             .create_with_context(Quiet)
             .map_err(KafkaFault::request(format!("creating a reader of {lane}")))?;

@@ -216,7 +216,7 @@ impl Writer {
         let native = BaseRecord {
             topic: &record.topic,
             partition: record.partition,
-            payload: Some(&record.payload[..]),
+            payload: (!record.payload.is_empty()).then_some(&record.payload[..]),
             key: Some(&record.key[..]),
             timestamp: Some(record.timestamp_ms),
             headers: Some(record.native_headers()),

@@ -173,6 +173,7 @@ fn binaries() -> &'static Path {
             "processors",
             "gateway",
             "resize-clients",
+            "framelane",
         ];
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--bins"])

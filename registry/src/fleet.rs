@@ -1,0 +1,271 @@
+//! Who is alive. Pure: times are milliseconds since any fixed moment, and only grow.
+//!
+//! An instance is lost when it has been silent for [`LOST_AFTER`] while Kafka was there to carry its words: while Kafka is
+//! away nobody is heard, and nobody is called lost for that.
+
+use crate::instance::Instance;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two heartbeats of an instance.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Three heartbeats may be late or get lost; after that it is not chance.
+pub const LOST_AFTER: Duration = Duration::from_secs(4);
+/// A lost instance that nothing replaced is shown for as long as this. The topic keeps heartbeats as long.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// Whether an instance is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Liveness {
+    Live,
+    /// Not heard of for longer than [`LOST_AFTER`], and it has not said goodbye.
+    Lost,
+}
+
+/// What an instance said last, and when.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Seen {
+    pub liveness: Liveness,
+    /// When it said this, by its own clock.
+    #[serde(serialize_with = "as_text")]
+    pub last_seen: jiff::Timestamp,
+    /// How far its clock is ahead of ours at least, milliseconds; negative: it is behind by that at most, or its words took
+    /// so long. None: not known yet.
+    pub clock_ahead_ms: Option<i64>,
+    #[serde(flatten)]
+    pub instance: Instance,
+}
+
+fn as_text<S: serde::Serializer>(time: &jiff::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+impl Seen {
+    pub fn is_live(&self) -> bool {
+        self.liveness == Liveness::Live
+    }
+}
+
+/// A heartbeat as it arrives.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub instance: Instance,
+    /// The record's time, by the sender's clock, milliseconds since the Unix epoch.
+    pub sent_unix_ms: i64,
+    /// Our clock at its arrival.
+    pub arrived_unix_ms: i64,
+    pub when: When,
+}
+
+/// Whether a heartbeat's arrival says anything about the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// It was sent a moment ago.
+    Now,
+    /// It lay in the topic: only its record knows how old it is.
+    Before,
+}
+
+#[derive(Debug)]
+struct Entry {
+    heard_at_ms: i64,
+    seen: Arc<Seen>,
+}
+
+/// All instances that are or were lately there.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    entries: BTreeMap<String, Entry>,
+    /// Silence before this moment is Kafka's, not theirs.
+    excused_until_ms: Option<i64>,
+    has_contact: bool,
+}
+
+impl Fleet {
+    pub fn heard(&mut self, now_ms: i64, heard: Heard) {
+        self.contact(now_ms);
+        let age_ms = heard.arrived_unix_ms.saturating_sub(heard.sent_unix_ms);
+        let (heard_at_ms, clock_ahead_ms) = match heard.when {
+            When::Now => (now_ms, Some(-age_ms)),
+            When::Before => (now_ms.saturating_sub(age_ms.max(0)), None),
+        };
+        let id = heard.instance.id.clone();
+        let seen = Seen {
+            liveness: Liveness::Live,
+            last_seen: jiff::Timestamp::from_millisecond(heard.sent_unix_ms)
+                .unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+            clock_ahead_ms,
+            instance: heard.instance,
+        };
+        let seen = Arc::new(seen);
+        self.entries.insert(id, Entry { heard_at_ms, seen });
+    }
+
+    /// It has ended in order.
+    pub fn goodbye(&mut self, now_ms: i64, id: &str) {
+        self.contact(now_ms);
+        self.entries.remove(id);
+    }
+
+    /// Kafka has answered.
+    pub fn contact(&mut self, now_ms: i64) {
+        if !std::mem::replace(&mut self.has_contact, true) && self.excused_until_ms.is_some() {
+            self.excused_until_ms = Some(now_ms);
+        }
+    }
+
+    /// Kafka does not answer.
+    pub fn no_contact(&mut self, now_ms: i64) {
+        self.has_contact = false;
+        self.excused_until_ms = Some(now_ms);
+    }
+
+    /// Looks who is lost by now; true if that has changed.
+    pub fn look(&mut self, now_ms: i64) -> bool {
+        if !self.has_contact {
+            return false;
+        }
+        let excused = self.excused_until_ms.unwrap_or(i64::MIN);
+        let mut has_changed = false;
+        for entry in self.entries.values_mut() {
+            let silent_ms = now_ms.saturating_sub(entry.heard_at_ms.max(excused));
+            if silent_ms > millis(LOST_AFTER) && entry.seen.is_live() {
+                Arc::make_mut(&mut entry.seen).liveness = Liveness::Lost;
+                has_changed = true;
+            }
+        }
+        let before = self.entries.len();
+        let gone: Vec<String> = self.replaced(now_ms);
+        for id in gone {
+            self.entries.remove(&id);
+        }
+        has_changed || self.entries.len() != before
+    }
+
+    /// Lost ones whose place another has taken since, or that are lost for too long.
+    fn replaced(&self, now_ms: i64) -> Vec<String> {
+        let live = || self.entries.values().filter(|entry| entry.seen.is_live());
+        let is_gone = |entry: &Entry| {
+            let (seen, lost) = (&entry.seen, &entry.seen.instance);
+            let too_long = now_ms.saturating_sub(entry.heard_at_ms) > millis(FORGOTTEN_AFTER);
+            let successor = live().any(|other| {
+                let other = &other.seen.instance;
+                (other.service, &other.host, &other.name) == (lost.service, &lost.host, &lost.name)
+                    && other.started_at > seen.last_seen
+            });
+            !seen.is_live() && (too_long || successor)
+        };
+        let gone = self.entries.iter().filter(|(_, entry)| is_gone(entry));
+        gone.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// All of them, by id.
+    pub fn all(&self) -> Arc<[Arc<Seen>]> {
+        self.entries
+            .values()
+            .map(|entry| Arc::clone(&entry.seen))
+            .collect()
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::{InstanceIdentity, Service};
+
+    fn beat(id: &str, sent_unix_ms: i64, when: When) -> Heard {
+        let mut instance = Instance::new(InstanceIdentity {
+            service: Service::Consumer,
+            host: "h".into(),
+            name: "m".into(),
+        });
+        instance.id = id.into();
+        instance.started_at = jiff::Timestamp::UNIX_EPOCH;
+        Heard {
+            instance,
+            sent_unix_ms,
+            arrived_unix_ms: 100_000,
+            when,
+        }
+    }
+
+    fn states(fleet: &Fleet) -> Vec<(String, bool)> {
+        let all = fleet.all();
+        all.iter()
+            .map(|seen| (seen.instance.id.clone(), seen.is_live()))
+            .collect()
+    }
+
+    fn state(id: &str, is_live: bool) -> (String, bool) {
+        (id.to_owned(), is_live)
+    }
+
+    #[test]
+    fn an_instance_is_lost_after_four_seconds_of_silence_and_found_when_it_speaks() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("a", 99_999, When::Now));
+        assert!(!fleet.look(4_000));
+        assert!(fleet.look(4_001));
+        assert_eq!(states(&fleet), [state("a", false)]);
+        fleet.heard(5_000, beat("a", 100_000, When::Now));
+        assert_eq!(states(&fleet), [state("a", true)]);
+        fleet.goodbye(6_000, "a");
+        assert_eq!(states(&fleet), []);
+    }
+
+    #[test]
+    fn what_lay_in_the_topic_is_as_old_as_its_record() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("old", 90_000, When::Before));
+        fleet.heard(0, beat("new", 99_000, When::Before));
+        fleet.look(1);
+        assert_eq!(states(&fleet), [state("new", true), state("old", false)]);
+    }
+
+    #[test]
+    fn nobody_is_lost_while_kafka_is_away_nor_at_once_when_it_is_back() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("a", 100_000, When::Now));
+        fleet.no_contact(1_000);
+        assert!(!fleet.look(60_000));
+        fleet.no_contact(60_000);
+        fleet.contact(61_000);
+        assert!(!fleet.look(65_000));
+        assert!(fleet.look(65_001));
+    }
+
+    #[test]
+    fn a_lost_one_is_forgotten_when_another_has_taken_its_place_or_after_an_hour() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("a", 100_000, When::Now));
+        fleet.look(5_000);
+        let mut next = beat("b", 106_000, When::Now);
+        next.instance.started_at = jiff::Timestamp::from_millisecond(105_000).unwrap();
+        fleet.heard(6_000, next);
+        fleet.look(6_000);
+        assert_eq!(states(&fleet), [state("b", true)]);
+        fleet.contact(3_700_000);
+        fleet.look(3_700_000);
+        assert_eq!(states(&fleet), []);
+    }
+
+    #[test]
+    fn a_standby_does_not_hide_one_that_was_lost() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("active", 100_000, When::Now));
+        fleet.heard(4_500, beat("standby", 104_500, When::Now)); // it was there before
+        fleet.look(4_500);
+        assert_eq!(
+            states(&fleet),
+            [state("active", false), state("standby", true)]
+        );
+    }
+}

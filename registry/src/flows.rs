@@ -1,0 +1,148 @@
+//! Pipelines resolved: which topics each stage reads, and which it writes.
+
+use crate::model::{Inputs, Name, Stage, Versioned, Work};
+use crate::objects::Objects;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One piece of work: it reads these topics and writes that one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flow {
+    pub pipeline: Name,
+    /// The version of the object that says so.
+    pub pipeline_version: crate::model::Version,
+    pub stage: Stage,
+    pub kind: FlowKind,
+    /// Names, as declared.
+    pub inputs: Vec<Name>,
+    /// Their topics, in the same order.
+    pub topics: Vec<Name>,
+    pub output: Name,
+}
+
+/// What becomes of the inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlowKind {
+    /// Each frame goes through the processor of this name.
+    Process { processor: Name },
+    /// Frames of the same id become one.
+    Join,
+}
+
+impl Flow {
+    /// PIPELINE/STAGE.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.pipeline, self.stage.name)
+    }
+}
+
+/// What a name stands for wherever a source is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A source writes it.
+    Source,
+    /// A stage writes it: PIPELINE/STAGE.
+    Stage(String),
+}
+
+/// Everything that the pipelines do, in the order of their names. Inputs that are not known are taken for topics of that
+/// name: `check` refuses them.
+pub fn flows(objects: &Objects) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    for pipeline in objects.pipelines.values() {
+        for stage in &pipeline.spec.stages {
+            let flow = |kind, inputs: Vec<Name>, output| Flow {
+                pipeline: pipeline.name.clone(),
+                pipeline_version: pipeline.version,
+                stage: stage.clone(),
+                kind,
+                topics: inputs.iter().map(|name| topic_of(objects, name)).collect(),
+                inputs,
+                output,
+            };
+            match &stage.work {
+                Work::Join { inputs } => {
+                    let output = stage.to.clone();
+                    // A join without an output is refused where it is read.
+                    let outputs = output.into_iter();
+                    flows.extend(outputs.map(|to| flow(FlowKind::Join, inputs.clone(), to)));
+                }
+                Work::Process { from, processor } => {
+                    let processor = processor.clone();
+                    let kind = FlowKind::Process { processor };
+                    let inputs = inputs_of(objects, from);
+                    match &stage.to {
+                        Some(to) if !inputs.is_empty() => {
+                            flows.push(flow(kind, inputs, to.clone()))
+                        }
+                        Some(_) => {}
+                        None => {
+                            let each = inputs.into_iter().filter_map(|input| {
+                                let output = default_output(&input, stage)?;
+                                Some(flow(kind.clone(), vec![input], output))
+                            });
+                            flows.extend(each);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    flows
+}
+
+fn inputs_of(objects: &Objects, from: &Inputs) -> Vec<Name> {
+    match from {
+        Inputs::Names(names) => names.clone(),
+        Inputs::Labels { labels } => {
+            let sources = objects.sources.values();
+            let chosen = sources.filter(|source| source.has_labels(labels));
+            chosen.map(|source| source.name.clone()).collect()
+        }
+    }
+}
+
+/// INPUT.STAGE; None if that is too long for a topic.
+pub(crate) fn default_output(input: &Name, stage: &Stage) -> Option<Name> {
+    format!("{input}.{}", stage.name).parse().ok()
+}
+
+/// The topic that a name stands for.
+fn topic_of(objects: &Objects, name: &Name) -> Name {
+    let source = objects.sources.get(name);
+    source.map_or_else(|| name.clone(), |source| Versioned::topic(source).clone())
+}
+
+/// Every name that may stand where a source is named, with its topic.
+pub fn names(objects: &Objects) -> BTreeMap<Name, (Name, Origin)> {
+    let mut names: BTreeMap<Name, (Name, Origin)> = flows(objects)
+        .into_iter()
+        .map(|flow| {
+            let place = flow.place();
+            (flow.output.clone(), (flow.output, Origin::Stage(place)))
+        })
+        .collect();
+    for source in objects.sources.values() {
+        let topic = source.topic().clone();
+        names.insert(source.name.clone(), (topic, Origin::Source));
+    }
+    names
+}
+
+/// The sources that a name's frames come from in the end, through any number of stages.
+pub fn roots(objects: &Objects, flows: &[Flow], name: &Name) -> BTreeSet<Name> {
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut open = vec![name.clone()];
+    while let Some(name) = open.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        if objects.sources.contains_key(&name) {
+            found.insert(name);
+            continue;
+        }
+        let makers = flows.iter().filter(|flow| flow.output == name);
+        open.extend(makers.flat_map(|flow| flow.inputs.iter().cloned()));
+    }
+    found
+}
