@@ -27,6 +27,7 @@ mod faults_table;
 mod gateway;
 mod gateway_access;
 mod gateway_page;
+mod gateway_registry;
 mod gateway_viewers;
 mod kafka_faults;
 mod monitors;

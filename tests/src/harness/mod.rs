@@ -21,4 +21,4 @@ pub use lines::{Lines, consume, pictures};
 pub use process::{Process, broker, processor, program, run, run_ok};
 pub use receiver::{Receiver, Request};
 pub use wait::wait_for;
-pub use web::{Answer, Door, Gateway, Socket, get, request};
+pub use web::{Answer, Door, Gateway, Socket, get, request, send};

@@ -105,7 +105,12 @@ pub fn get(address: &str, path: &str) -> Answer {
 
 /// Any request, `METHOD PATH`. By HTTP/1.0, so that answers come as they are, up to the end of the connection.
 pub fn request(address: &str, line: &str, headers: &[&str]) -> Answer {
-    let (head, mut reader) = begin(address, line, headers);
+    send(address, line, headers, "")
+}
+
+/// As [`request`], with a body.
+pub fn send(address: &str, line: &str, headers: &[&str], body: &str) -> Answer {
+    let (head, mut reader) = begin(address, line, headers, body);
     let mut body = Vec::new();
     reader.read_to_end(&mut body).expect("the whole answer");
     Answer {
@@ -122,19 +127,28 @@ fn status_of(head: &str) -> u16 {
 }
 
 /// The head of the answer; the rest is to be read.
-fn begin(address: &str, line: &str, headers: &[&str]) -> (String, BufReader<TcpStream>) {
+fn begin(
+    address: &str,
+    line: &str,
+    headers: &[&str],
+    body: &str,
+) -> (String, BufReader<TcpStream>) {
     let mut stream = connect(address).expect("somebody listens");
     let has_host = headers.iter().any(|header| header.starts_with("Host:"));
     let host = match has_host {
         true => String::new(),
         false => format!("Host: {address}\r\n"),
     };
+    let length = match body.len() {
+        0 => String::new(),
+        bytes => format!("Content-Length: {bytes}\r\n"),
+    };
     let more: String = headers
         .iter()
         .map(|header| format!("{header}\r\n"))
         .collect();
     // The answer may come, and the connection end, before all of a bad request is sent.
-    let _ = write!(stream, "{line} HTTP/1.0\r\n{host}{more}\r\n");
+    let _ = write!(stream, "{line} HTTP/1.0\r\n{host}{length}{more}\r\n{body}");
     let mut reader = BufReader::new(stream);
     (read_head(&mut reader), reader)
 }
@@ -172,7 +186,7 @@ pub struct Part {
 
 impl Mjpeg {
     pub fn open(address: &str, path: &str) -> Self {
-        let (head, mut reader) = begin(address, &format!("GET {path}"), &[]);
+        let (head, mut reader) = begin(address, &format!("GET {path}"), &[], "");
         assert_eq!(status_of(&head), 200, "{path}: {head}");
         let content_type = header(&head, "content-type").expect("a type");
         assert_eq!(
