@@ -2,6 +2,7 @@
 //!
 //! - [`lab`]: a Kafka, processes under measurement, topics.
 //! - [`load`]: what goes in.   [`measure`]: what comes out.
+//! - [`viewers`]: many viewers of the web edge.
 //! - [`baselines`]: the programs of comparison.   [`simulate`]: what no program can beat.
 //! - [`cases`]: the rows of the table.   [`report`]: the table.
 //!
@@ -15,3 +16,4 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod simulate;
+pub mod viewers;

@@ -89,6 +89,7 @@ fn services_do_not_depend_on_each_other() {
         "consumer",
         "processors",
         "resize-clients",
+        "gateway",
     ];
     for service in services {
         let manifest = root().join(service).join("Cargo.toml");

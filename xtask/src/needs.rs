@@ -58,6 +58,19 @@ const NEEDS: &[Need] = &[
     need("python3-venv", Proof::Python),
 ];
 
+/// For the tests of the web page alone: everything else works without one, and some systems have no such package.
+pub const BROWSER_PACKAGE: &str = "chromium";
+const BROWSERS: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
+
+pub fn has_browser() -> bool {
+    BROWSERS.into_iter().any(has_command)
+}
+
 /// The oldest Java that runs Kafka 4; where a distribution no longer has it, its default is newer.
 pub const JAVA_PACKAGE: &str = "openjdk-17-jre-headless";
 pub const JAVA_PACKAGE_ELSE: &str = "default-jre-headless";

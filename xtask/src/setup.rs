@@ -35,6 +35,20 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
+/// What only tests need. Where it cannot be had, they say that they were skipped, and why.
+pub fn run_for_tests() {
+    if needs::has_browser() || !needs::has_command("apt-get") {
+        return;
+    }
+    let package = needs::BROWSER_PACKAGE;
+    let installed = step(&format!("setup: installing {package}"), || {
+        install(&[package])
+    });
+    if let Err(error) = installed {
+        eprintln!("setup: without {package} the web page is not tested: {error:#}");
+    }
+}
+
 fn install(packages: &[&str]) -> Result<()> {
     execute(&mut apt_get(&["update", "-qq"])?)?;
     let mut install = apt_get(&["install", "-qq", "--yes", "--no-install-recommends"])?;

@@ -27,6 +27,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     setup::run()?;
+    setup::run_for_tests();
     let mut report = Report::default();
     let mut findings = check::all();
     let python = python::run(&mut findings, &mut report);

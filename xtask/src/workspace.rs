@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The crates whose binaries make up the product, with the binary's name.
-pub const SERVICES: [(&str, &str); 6] = [
+pub const SERVICES: [(&str, &str); 7] = [
     ("producer", "producer"),
     ("broker", "broker"),
     ("consumer", "consumer"),
     ("processors", "processor"),
+    ("gateway", "gateway"),
     ("resize-clients", "resize-clients"),
     ("framelane", "framelane"),
 ];

@@ -1,6 +1,7 @@
 //! What the field would do without Framelane: small programs, each one process, none of which survives a fault or keeps
 //! an order that its input does not give it for free.
 
+pub mod aiohttp;
 pub mod calls;
 pub mod consume;
 pub mod copy;
@@ -28,6 +29,8 @@ pub enum Baseline {
     ResizeCalls(resize::CallsArgs),
     /// Serve a processor without delay that takes the pictures (no baseline: the counterpart of some)
     Look(look::Args),
+    /// Be many viewers of a web edge; prints how old their frames were as JSON (no baseline: the load of some)
+    Viewers(crate::viewers::Args),
 }
 
 impl Baseline {
@@ -44,6 +47,7 @@ impl Baseline {
             Self::ResizeLoop(args) => resize::run_loop(args),
             Self::ResizeCalls(args) => resize::run_calls(args),
             Self::Look(args) => look::run(args),
+            Self::Viewers(args) => crate::viewers::run(args),
         }
     }
 }

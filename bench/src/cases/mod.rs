@@ -1,6 +1,8 @@
 //! The cases. Each says what it measures and against what; the figures come of runs that alternate with the baseline's.
 
+mod browser;
 mod chain;
+mod edge;
 mod failure;
 mod live;
 mod memory;
@@ -77,6 +79,9 @@ pub const CASES: &[Case] = &[
     resize::HALF,
     resize::QUARTER,
     resize::FFMPEG,
+    edge::VIEWERS,
+    edge::BAD_VIEWERS,
+    browser::BROWSER,
 ];
 
 /// Runs the chosen cases one after the other. One that fails does not keep the others from running; the errors come back

@@ -47,7 +47,7 @@ impl Lab {
     /// # Errors
     /// There is no Kafka to be had, or a binary is missing.
     pub fn open(binaries: &Path) -> Result<Self> {
-        for binary in ["broker", "consumer", "processor"] {
+        for binary in ["producer", "broker", "consumer", "processor", "gateway"] {
             let path = binaries.join(binary);
             ensure!(
                 path.is_file(),
@@ -88,6 +88,11 @@ impl Lab {
     /// Where programs may leave files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where the product's binaries are.
+    pub fn binaries(&self) -> &Path {
+        &self.binaries
     }
 
     /// A name for a topic, a group, a log: unlike any other in this Kafka.

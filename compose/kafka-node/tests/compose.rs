@@ -40,7 +40,7 @@ fn compose_is_valid_in_every_profile() {
     if let Some(reason) = refusal(Command::new("docker").args(["compose", "version"])) {
         return skipped("compose_is_valid_in_every_profile", &reason);
     }
-    for profile in ["", "cluster", "demo", "observe", "*"] {
+    for profile in ["", "cluster", "demo", "observe", "edge", "*"] {
         let output = compose("framelane-check")
             .args(["--profile", profile, "config", "--quiet"])
             .output()

@@ -1,5 +1,6 @@
 //! What every test needs: a Kafka, processes, frames, and a look at what came of them.
 
+mod browser;
 mod foreign;
 mod frames;
 mod kafka;
@@ -8,7 +9,9 @@ mod lines;
 mod process;
 mod receiver;
 mod wait;
+mod web;
 
+pub use browser::Browser;
 pub use foreign::{add_partitions, create_foreign_topic, create_small_topic};
 pub use frames::{
     Follower, Seen, assert_complete, clip, frame, ids_of, large_frame, offsets_used, publish,
@@ -20,3 +23,4 @@ pub use lines::{Lines, consume, pictures};
 pub use process::{Process, broker, processor, program, run, run_ok};
 pub use receiver::{Receiver, Request};
 pub use wait::wait_for;
+pub use web::{Answer, Door, Gateway, Socket, get, request, send};

@@ -177,6 +177,7 @@ fn binaries() -> &'static Path {
             "broker",
             "consumer",
             "processors",
+            "gateway",
             "resize-clients",
             "framelane",
         ];

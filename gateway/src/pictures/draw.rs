@@ -1,0 +1,171 @@
+//! Results drawn into a picture: a box and its caption for each detection.
+
+use super::render::Pixels;
+use font8x8::UnicodeFonts;
+use pipeline::v1::{Detection, Frame};
+
+/// Nobody reads more, and a hostile record holds millions.
+const MAX_DETECTIONS: usize = 1_000;
+const MAX_CHARACTERS: usize = 60;
+/// Pixels of a character's side in the font.
+const FONT: i64 = 8;
+
+/// Colours that stay apart on most backgrounds. The page uses the same.
+const COLOURS: [[u8; 3]; 8] = [
+    [230, 25, 75],
+    [60, 180, 75],
+    [255, 225, 25],
+    [0, 130, 200],
+    [245, 130, 48],
+    [240, 50, 240],
+    [70, 240, 240],
+    [145, 30, 180],
+];
+
+/// Draws every detection; boxes count in pixels of the frame and are scaled by these factors.
+pub(super) fn results(pixels: &mut Pixels, frame: &Frame, (across, down): (f64, f64)) {
+    let detections = frame.results.iter().flat_map(|result| &result.detections);
+    let pen = i64::from(pixels.height / 360).clamp(1, 6) + 1;
+    for detection in detections.take(MAX_DETECTIONS) {
+        let Some(b) = &detection.r#box else { continue };
+        let edges = [
+            f64::from(b.x) * across,
+            f64::from(b.y) * down,
+            f64::from(b.x + b.width) * across,
+            f64::from(b.y + b.height) * down,
+        ];
+        // A box that is no box, or out of reach of any picture.
+        if !edges
+            .iter()
+            .all(|edge| edge.is_finite() && edge.abs() < 1e6)
+        {
+            continue;
+        }
+        let [left, top, right, bottom] = edges.map(|edge| edge as i64);
+        if right <= left || bottom <= top {
+            continue;
+        }
+        let colour = colour_of(detection);
+        fill(pixels, (left, top), (right, top + pen), colour);
+        fill(pixels, (left, bottom - pen), (right, bottom), colour);
+        fill(pixels, (left, top), (left + pen, bottom), colour);
+        fill(pixels, (right - pen, top), (right, bottom), colour);
+        caption(pixels, (left, top), &caption_of(detection), colour);
+    }
+}
+
+fn caption_of(detection: &Detection) -> String {
+    let mut caption = detection.label.clone();
+    if detection.track_id != 0 {
+        caption = format!("{caption} #{}", detection.track_id);
+    }
+    if detection.confidence > 0.0 {
+        caption = format!("{caption} {:.2}", detection.confidence);
+    }
+    if !detection.text.is_empty() {
+        caption = format!("{caption} \"{}\"", detection.text);
+    }
+    caption.chars().take(MAX_CHARACTERS).collect()
+}
+
+/// The same for all boxes of a track; of a label where nothing is tracked.
+fn colour_of(detection: &Detection) -> [u8; 3] {
+    let of_label = |label: &str| {
+        let add = |sum: u32, byte: u8| sum.wrapping_mul(31).wrapping_add(byte.into());
+        u64::from(label.bytes().fold(7, add))
+    };
+    let number = match detection.track_id {
+        0 => of_label(&detection.label),
+        track => track,
+    };
+    COLOURS[(number % COLOURS.len() as u64) as usize]
+}
+
+/// On a bar of the box's colour, above the box, or inside it where the picture ends.
+fn caption(pixels: &mut Pixels, (left, top): (i64, i64), text: &str, colour: [u8; 3]) {
+    if text.is_empty() {
+        return;
+    }
+    let scale = i64::from(pixels.height / 480).clamp(1, 4);
+    let height = (FONT + 2) * scale;
+    let top = if top >= height { top - height } else { top };
+    let width = text.chars().count() as i64 * FONT * scale;
+    fill(
+        pixels,
+        (left, top),
+        (left + width + 2 * scale, top + height),
+        colour,
+    );
+    let brightness = 3 * u32::from(colour[0]) + 6 * u32::from(colour[1]) + u32::from(colour[2]);
+    let ink = if brightness > 1_300 { [0; 3] } else { [255; 3] };
+    for (number, character) in text.chars().enumerate() {
+        let glyph = font8x8::BASIC_FONTS
+            .get(character)
+            .or_else(|| font8x8::LATIN_FONTS.get(character))
+            .unwrap_or([0xff, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0xff]);
+        let x = left + scale + number as i64 * FONT * scale;
+        for (row, bits) in (0_i64..).zip(glyph) {
+            for column in (0..FONT).filter(|column| bits >> column & 1 == 1) {
+                let at = (x + column * scale, top + (row + 1) * scale);
+                fill(pixels, at, (at.0 + scale, at.1 + scale), ink);
+            }
+        }
+    }
+}
+
+/// A rectangle, as far as it lies in the picture.
+fn fill(pixels: &mut Pixels, from: (i64, i64), to: (i64, i64), colour: [u8; 3]) {
+    let (width, height) = (i64::from(pixels.width), i64::from(pixels.height));
+    let columns = from.0.clamp(0, width) as usize..to.0.clamp(0, width) as usize;
+    let rows = from.1.clamp(0, height) as usize..to.1.clamp(0, height) as usize;
+    let stride = pixels.width as usize * 3;
+    for row in rows {
+        let row = &mut pixels.data[row * stride..(row + 1) * stride];
+        if columns.start < columns.end {
+            row[columns.start * 3..columns.end * 3]
+                .chunks_exact_mut(3)
+                .for_each(|pixel| pixel.copy_from_slice(&colour));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipeline::v1::{Box, Result as StageResult};
+
+    #[test]
+    fn mad_boxes_and_strange_texts_do_no_harm() {
+        let mad = [f32::NAN, f32::INFINITY, -1e30, 1e30, -500.0, 0.0, 5_000.0];
+        let detection = |x: f32, width: f32| Detection {
+            r#box: Some(Box {
+                x,
+                y: x,
+                width,
+                height: width,
+            }),
+            label: "a\0ä\u{1F600}".repeat(1_000),
+            confidence: f32::NAN,
+            ..Detection::default()
+        };
+        let all = mad
+            .iter()
+            .flat_map(|&x| mad.iter().map(move |&w| detection(x, w)));
+        let frame = Frame {
+            results: vec![StageResult {
+                detections: all.collect(),
+                ..StageResult::default()
+            }],
+            ..Frame::default()
+        };
+        for (width, height) in [(1, 1), (64, 48), (1, 2_000)] {
+            let mut pixels = Pixels {
+                data: vec![90; (width * height * 3) as usize],
+                width,
+                height,
+            };
+            results(&mut pixels, &frame, (1.0, 1.0));
+            assert_eq!(pixels.data.len(), (width * height * 3) as usize);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The web edge and the registry: what is registered can be watched before it runs, and whoever opens it is told.
+
+use crate::gateway::camera;
+use crate::harness::{Answer, Browser, Gateway, Socket, name, request, send, shared, wait_for};
+use pipeline::kafka::KafkaConfig;
+use registry::Registry;
+use serde_json::{Value, json};
+
+fn apply(gateway: &Gateway, yaml: &str, headers: &[&str]) -> Answer {
+    let all = [headers, &["Content-Type: application/yaml"]].concat();
+    send(&gateway.address, "POST /api/v1/apply", &all, yaml)
+}
+
+fn source(name: &str) -> String {
+    format!(
+        "kind: Source\nname: {name}\nspec: {{host: lab1, pattern: 160x120@10, open: on-demand}}\n"
+    )
+}
+
+#[test]
+fn a_source_that_nobody_opened_yet_is_watched_and_its_opener_told() {
+    let (topic, cam) = (name(), name());
+    let gateway = Gateway::start(shared(), &["--registry", &topic]);
+    let applied = apply(&gateway, &source(&cam), &[]);
+    assert!(applied.status < 300, "{}", applied.text());
+    let line = wait_for("the registered source", || gateway.source(&cam, &cam));
+    assert!(line["newest"].is_null() && line["live"].is_null(), "{line}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = KafkaConfig::new(shared()).unwrap();
+    let registry = runtime.block_on(Registry::open(&config, &topic)).unwrap();
+    let watchers = || registry.view().watchers(&cam);
+    assert_eq!(watchers(), 0);
+    let mut socket = gateway.socket(&format!("/ws/{cam}/{cam}"));
+    assert_eq!(socket.told("status")["source"]["state"], "waiting");
+    wait_for("a watcher", || (watchers() == 1).then_some(()));
+    // Somebody opens it.
+    let args = ["--pattern", "160x120@10", "--topic", &cam];
+    let _opened = crate::harness::Process::start("producer", shared(), &args);
+    assert_eq!(socket.frame().head["source"], cam.as_str());
+    drop(socket);
+    wait_for("no watcher", || (watchers() == 0).then_some(()));
+    let unknown = gateway.get(&format!("/ws/{0}/{0}", name()));
+    assert_ne!(unknown.status, 200);
+    let _guard = runtime.enter();
+    drop(registry);
+}
+
+#[test]
+fn the_registry_is_served_and_guarded_like_everything_else() {
+    let (topic, cam) = (name(), name());
+    let (reader, writer) = ("a-token-that-may-read", "a-token-that-may-write");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let entries = format!(
+        "- {{name: reader, token: {reader}, topics: ['*'], registry: read}}\n\
+         - {{name: writer, token: {writer}, topics: ['*'], registry: write}}\n\
+         - {{name: viewer, token: a-token-that-may-watch, topics: ['*']}}\n"
+    );
+    std::fs::write(file.path(), entries).unwrap();
+    let tokens = file.path().to_str().expect("a readable path");
+    let gateway = Gateway::start(shared(), &["--registry", &topic, "--tokens", tokens]);
+    let bearer = |token: &str| format!("Authorization: Bearer {token}");
+    let read = |token: &str| request(&gateway.address, "GET /api/v1/sources", &[&bearer(token)]);
+    assert_eq!(
+        request(&gateway.address, "GET /api/v1/sources", &[]).status,
+        401
+    );
+    assert_eq!(read("a-token-that-may-watch").status, 403);
+    assert_eq!(read(reader).json()["items"], json!([]));
+    assert_eq!(
+        apply(&gateway, &source(&cam), &[&bearer(reader)]).status,
+        403
+    );
+    let evil = [&*bearer(writer), "Origin: http://evil.example"];
+    assert_eq!(
+        apply(&gateway, &source(&cam), &evil).status,
+        403,
+        "of another page"
+    );
+    let written = apply(&gateway, &source(&cam), &[&bearer(writer)]);
+    assert!(written.status < 300, "{}", written.text());
+    let items = read(reader).json()["items"].clone();
+    assert_eq!(items[0]["name"], cam.as_str());
+    assert!(
+        items[0].to_string().contains("writer"),
+        "who wrote it: {items}"
+    );
+    let none = Gateway::start(shared(), &["--registry", "none"]);
+    assert_eq!(none.get("/api/v1/sources").status, 404);
+}
+
+#[test]
+fn the_page_shows_what_is_registered_and_who_runs_it() {
+    let Some(browser) = Browser::open(
+        "the_page_shows_what_is_registered_and_who_runs_it",
+        (1280, 800),
+    ) else {
+        return;
+    };
+    let (topic, cam, made) = (name(), name(), name());
+    let gateway = Gateway::start(shared(), &["--registry", &topic]);
+    let yaml = format!(
+        "{}---\nkind: Processor\nname: people\nspec: {{addresses: ['http://127.0.0.1:50051']}}\n---\nkind: Pipeline\nname: \
+         lobby\nspec: {{stages: [{{name: people, from: [{cam}], processor: people, to: {made}}}]}}\n",
+        source(&cam)
+    );
+    let applied = apply(&gateway, &yaml, &[]);
+    assert!(applied.status < 300, "{}", applied.text());
+    browser.go(&format!("http://{}/", gateway.address));
+    browser.wait(
+        "the way to the registry",
+        "document.querySelector('#pages a[href=\"#registry\"]')",
+    );
+    browser.value("document.querySelector('#pages a[href=\"#registry\"]').click()");
+    for text in [
+        cam.as_str(),
+        made.as_str(),
+        "127.0.0.1:50051",
+        "gateway",
+        "nobody runs it",
+    ] {
+        browser.wait(text, &format!("document.body.innerText.includes({text:?})"));
+    }
+    browser.screenshot("registry");
+    let wide: Value = browser.value("document.documentElement.scrollWidth - innerWidth");
+    assert_eq!(wide, 0);
+}
+
+#[test]
+fn a_gateway_without_a_registry_shows_what_there_is() {
+    let (_camera, topic) = camera(shared(), "160x120@10");
+    let gateway = Gateway::start(shared(), &["--registry", "none"]);
+    let mut socket =
+        Socket::open(&gateway.address, &format!("/ws/{topic}/{topic}"), &[]).expect("it is there");
+    socket.frame();
+    assert_eq!(gateway.json("/sources")["registry"], false);
+}
