@@ -8,6 +8,8 @@
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use std::time::{Duration, Instant};
 
 /// Between two looks.
@@ -51,7 +53,7 @@ impl<'a> NodeWatch<'a> {
         }
         self.look_at = now + RHYTHM;
         let brings_something = std::mem::replace(&mut self.heard, heard) != heard;
-        if brings_something || answers(consumer, ASK) {
+        if brings_something || reaches_a_node(consumer) {
             self.silent_since = None;
             return false;
         }
@@ -63,13 +65,21 @@ impl<'a> NodeWatch<'a> {
         let mut client = self.client.clone();
         // It must not be taken for a member.
         client.remove("group.id").remove("group.instance.id");
-        BaseConsumer::from_config(&client).is_ok_and(|consumer| answers(&consumer, ASK_ANEW))
+        BaseConsumer::from_config(&client).is_ok_and(|consumer| ask(&consumer, ASK_ANEW).is_ok())
     }
 }
 
-fn answers<C: ConsumerContext>(consumer: &BaseConsumer<C>, at_most: Duration) -> bool {
+/// A question that nobody answered in time was asked: some node is connected.
+fn reaches_a_node<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+    let code = ask(consumer, ASK)
+        .err()
+        .and_then(|cause| cause.rdkafka_error_code());
+    !matches!(code, Some(RDKafkaErrorCode::BrokerTransportFailure))
+}
+
+fn ask<C: ConsumerContext>(consumer: &BaseConsumer<C>, at_most: Duration) -> KafkaResult<Metadata> {
     // About a topic that need not exist: the answer is small.
-    consumer.fetch_metadata(Some(PROBE), at_most).is_ok()
+    consumer.fetch_metadata(Some(PROBE), at_most)
 }
 
 /// Asked for by those who only want to know whether Kafka answers.
