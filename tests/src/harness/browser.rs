@@ -110,21 +110,25 @@ impl Browser {
 
     /// The value of an expression, which may be a promise.
     pub fn value(&self, expression: &str) -> Value {
+        self.evaluate(expression)
+            .unwrap_or_else(|answer| panic!("{expression}: {answer}"))
+    }
+
+    fn evaluate(&self, expression: &str) -> Result<Value, Value> {
         let evaluate =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.call("Runtime.evaluate", evaluate);
-        assert!(
-            answer["exceptionDetails"].is_null(),
-            "{expression}: {answer}"
-        );
-        answer["result"]["value"].clone()
+        match answer["exceptionDetails"].is_null() {
+            true => Ok(answer["result"]["value"].clone()),
+            false => Err(answer),
+        }
     }
 
-    /// Waits until the expression is true.
+    /// Waits until the expression is true. One that fails is not true yet: the page may still be loading.
     pub fn wait(&self, what: &str, expression: &str) {
         let text = || format!("{what}\n{}", self.value("document.body.innerText"));
         let start = std::time::Instant::now();
-        while self.value(&format!("Boolean({expression})")) != true {
+        while self.evaluate(&format!("Boolean({expression})")) != Ok(Value::Bool(true)) {
             assert!(start.elapsed() < PATIENCE, "waited a minute for {}", text());
             std::thread::sleep(Duration::from_millis(50)); // between two looks
         }
