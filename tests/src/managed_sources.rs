@@ -290,11 +290,17 @@ fn while_the_registry_cannot_be_heard_what_runs_goes_on() {
     kafka.pause().expect("a node of our own");
     // Longer than a lost heartbeat (4 s) and a group's session (6 s) take; shorter than the node's own session (9 s): after
     // that it names no node for a moment, and clients that ask just then never find one again (librdkafka).
-    std::thread::sleep(Duration::from_millis(7_500));
+    std::thread::sleep(Duration::from_millis(6_500));
     kafka.resume().expect("a node of our own");
-    let at_resume = lines_so_far(&file).0.len();
-    wait_for("more lines", || {
-        (lines_so_far(&file).0.len() > at_resume + 100).then_some(())
+    // Frames that were captured when Kafka was steady again, not only those that waited for it.
+    let steady_ns = pipeline::wire::now_unix_ns() + 3_000_000_000;
+    wait_for("new frames of both", || {
+        let lines = lines_so_far(&file);
+        let is_new = |source: &str| {
+            let frames = lines.of(source, 1).numbers("frame", "capture_time_unix_ns");
+            frames.last().is_some_and(|last| *last as i64 > steady_ns)
+        };
+        (is_new(&steady) && is_new(&watched)).then_some(())
     });
     for source in [&steady, &watched] {
         lab.wait_for_state(source, SourceState::Live);

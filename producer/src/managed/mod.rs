@@ -75,11 +75,17 @@ pub async fn run(
         last_lines: Instant::now(),
     };
     let result = managed.serve(&mut turn, &shutdown).await;
-    managed.sources.close_all("its producer ends").await;
+    let failures = managed.sources.close_all("its producer ends").await;
     // Another takes over when the sources have ended, not before.
     turn.close().await;
     managed.reporter.close().await;
-    result
+    result?;
+    anyhow::ensure!(
+        failures.is_empty(),
+        "not every source ended well: {}",
+        failures.join("; ")
+    );
+    Ok(())
 }
 
 impl Managed {
@@ -91,7 +97,7 @@ impl Managed {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 event = turn.next() => self.take_turn(event).await?,
-                () = self.sources.ended() => {}
+                _ = self.sources.ended() => {} // it is logged, and its slot knows
                 changed = changes.changed() => changed.context("following the registry")?,
                 _ = looks.tick() => {}
             }
@@ -130,9 +136,9 @@ impl Managed {
             "another producer of this host is at work; standing by"
         );
         self.place = Place::StandingBy;
-        self.sources
-            .close_all("another producer of its host takes over")
-            .await;
+        // What failed is logged; the sources are another's now.
+        let why = "another producer of its host takes over";
+        drop(self.sources.close_all(why).await);
     }
 
     async fn follow(&mut self) {

@@ -91,8 +91,8 @@ impl Sources {
         }
     }
 
-    /// Waits until one has ended; for ever if none runs. Cancel-safe.
-    pub async fn ended(&mut self) {
+    /// Waits until one has ended; for ever if none runs. Some if it failed: why. Cancel-safe.
+    pub async fn ended(&mut self) -> Option<String> {
         let Some(ended) = self.running.join_next_with_id().await else {
             return std::future::pending().await;
         };
@@ -101,37 +101,47 @@ impl Sources {
             Err(cause) => (cause.id(), Outcome::Failed(format!("it panicked: {cause}"))),
         };
         let Some(name) = self.names.remove(&id) else {
-            return; // every task has its name
+            return None; // every task has its name
         };
-        match &outcome {
-            Outcome::Done => tracing::info!(source = name, "closed"),
+        let failure = match &outcome {
+            Outcome::Done => {
+                tracing::info!(source = name, "closed");
+                None
+            }
             Outcome::Failed(why) | Outcome::TakenOver(why) => {
                 tracing::error!(source = name, "{why}");
+                Some(why.clone())
             }
-        }
+        };
         if let Some(slot) = self.slots.get_mut(&name) {
             slot.ended(outcome, Instant::now());
         }
+        failure
     }
 
-    /// Closes all of them, in order: what was captured is in Kafka, and the record that says that it was stopped.
-    pub async fn close_all(&mut self, why: &str) {
+    /// Closes all of them, in order: what was captured is in Kafka, and the record that says that it was stopped. Returns
+    /// why that is not so, for each that did not end well.
+    pub async fn close_all(&mut self, why: &str) -> Vec<String> {
+        let mut failures = Vec::new();
         for slot in self.slots.values_mut() {
             slot.stop(Then::Close(why.to_owned()));
         }
         let all_ended = async {
             while !self.running.is_empty() {
-                self.ended().await;
+                failures.extend(self.ended().await);
             }
         };
         if tokio::time::timeout(STOP_GRACE, all_ended).await.is_err() {
             let hanging: Vec<_> = self.names.values().map(String::as_str).collect();
-            tracing::error!(sources = hanging.join(", "), "they did not end in time");
+            let hanging = hanging.join(", ");
+            tracing::error!(sources = hanging, "they did not end in time");
+            failures.push(format!("{hanging}: not ended within {STOP_GRACE:?}"));
         }
         self.slots.retain(|_, slot| {
             slot.withdraw();
             !slot.is_gone()
         });
+        failures
     }
 }
 
