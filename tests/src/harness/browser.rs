@@ -120,11 +120,14 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until the expression is true.
+    /// Waits until the expression is true; one that fails is not true yet, for the page may still be on its way.
     pub fn wait(&self, what: &str, expression: &str) {
         let text = || format!("{what}\n{}", self.value("document.body.innerText"));
         let start = std::time::Instant::now();
-        while self.value(&format!("Boolean({expression})")) != true {
+        let question = format!(
+            "(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"
+        );
+        while self.value(&question) != true {
             assert!(start.elapsed() < PATIENCE, "waited a minute for {}", text());
             std::thread::sleep(Duration::from_millis(50)); // between two looks
         }
