@@ -127,12 +127,14 @@ impl Lab {
         self.start(baseline, command, args)
     }
 
-    /// Starts a program of others, from the PATH.
+    /// Starts a program of others, from the PATH or by its path.
     ///
     /// # Errors
     /// It cannot be started: it is to be installed first.
     pub fn foreign<S: AsRef<str>>(&self, program: &str, args: &[S]) -> Result<Process> {
-        self.start(program, Command::new(program), args)
+        let name = Path::new(program).file_name();
+        let name = name.map_or_else(|| program.to_owned(), |name| name.display().to_string());
+        self.start(&name, Command::new(program), args)
             .with_context(|| format!("{program}: install it (apt-get install {program})"))
     }
 
