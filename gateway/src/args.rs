@@ -77,7 +77,7 @@ pub struct Args {
     )]
     pub tokens: Option<PathBuf>,
 
-    /// Another page that may use this gateway, or the name under which a proxy shows it, e.g. https://cams.example;
+    /// Another page that may use this gateway, or the name under which a proxy shows it, e.g. https://HOST;
     /// repeatable
     #[arg(
         long = "allow-origin",
