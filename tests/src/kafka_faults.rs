@@ -47,8 +47,9 @@ fn kafka_killed_mid_run_and_restarted_costs_nothing() {
     kafka.restart().expect("the node comes back");
     seen.wait_for(800);
     drop(seen);
-    assert!(broker.stop().success());
+    // Before the broker ends, so that a failure shows its log.
     assert_complete(&read_committed(&servers, &output), &["a", "b"], 400);
+    assert!(broker.stop().success());
 }
 
 #[test]

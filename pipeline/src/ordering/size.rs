@@ -71,9 +71,9 @@ mod tests {
         assert_eq!((size.records(), size.bytes()), (500, 16_000));
         // Far below the bounds.
         size.failed(20, 2_000);
-        assert_eq!((size.records(), size.bytes()), (62, 2_000));
-        size.failed(20, 2_000);
         assert_eq!((size.records(), size.bytes()), (31, 1_000));
+        size.failed(20, 1_000);
+        assert_eq!((size.records(), size.bytes()), (15, 500));
         for _ in 0..20 {
             size.failed(2, 10);
         }
