@@ -16,6 +16,7 @@ use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The topic of the claims: one partition, compacted, keyed `topic/source_id`.
 pub const CLAIMS_TOPIC: &str = "framelane.sources";
@@ -93,6 +94,7 @@ pub enum ClaimError {
 
 /// A source whose older starts are fenced; its claims have been read and none is written yet.
 pub struct Opened {
+    kafka: KafkaConfig,
     key: String,
     writer: TransactionalWriter,
     feed: Feed,
@@ -118,20 +120,26 @@ pub async fn open(
         })?;
         let writer = TransactionalWriter::open(&kafka, &id)?;
         // What was written before now is decided now; claims of this source that come later are newer than this one.
-        let lane = TopicPartition::new(CLAIMS_TOPIC, 0);
-        admin.settled_end(&lane)?;
-        let from_start = StartPolicy::new(Position::Earliest);
-        let feed = Feed::assign(&kafka, &[lane], from_start, CLAIM_BOUNDS)?;
-        Ok::<_, KafkaFault>((writer, feed))
+        admin.settled_end(&TopicPartition::new(CLAIMS_TOPIC, 0))?;
+        let feed = all_claims(&kafka)?;
+        Ok::<_, KafkaFault>((kafka, writer, feed))
     });
-    let (writer, mut feed) = opening.await??;
+    let (kafka, writer, mut feed) = opening.await??;
     let previous = newest_claim(&mut feed, &key).await?;
     Ok(Opened {
+        kafka,
         key,
         writer,
         feed,
         previous,
     })
+}
+
+/// The claims of all sources, from the first one on. Blocks.
+fn all_claims(kafka: &KafkaConfig) -> Result<Feed, KafkaFault> {
+    let lane = TopicPartition::new(CLAIMS_TOPIC, 0);
+    let from_start = StartPolicy::new(Position::Earliest);
+    Feed::assign(kafka, &[lane], from_start, CLAIM_BOUNDS)
 }
 
 /// Reads to the end.
@@ -205,7 +213,7 @@ impl Opened {
             (writer, written)
         })
         .await?;
-        let watch = Watch::start(self.feed, self.key, claim.clone());
+        let watch = Watch::start(self.kafka, self.feed, self.key, claim.clone());
         if let Err(fault) = written {
             // The usual reason is a newer start: say so if its claim is there in a moment.
             let newer = tokio::time::timeout(FENCE_LOOK, watch.taken_over()).await;
@@ -261,18 +269,24 @@ pub fn host_name() -> String {
 #[derive(Debug)]
 pub struct Watch {
     newer: watch::Receiver<Option<Claim>>,
-    control: pipeline::kafka::FeedControl,
+    closing: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Watch {
-    fn start(feed: Feed, key: String, own: Claim) -> Self {
-        let (sender, newer) = watch::channel(None);
-        let control = feed.control();
-        let task = tokio::spawn(watch_claims(feed, key, own, sender));
+    fn start(kafka: KafkaConfig, feed: Feed, key: String, own: Claim) -> Self {
+        let (newer_to, newer) = watch::channel(None);
+        let closing = CancellationToken::new();
+        let watcher = Watcher {
+            kafka,
+            key,
+            own,
+            newer_to,
+        };
+        let task = tokio::spawn(watcher.run(feed, closing.clone()));
         Self {
             newer,
-            control,
+            closing,
             task,
         }
     }
@@ -294,39 +308,95 @@ impl Watch {
 
     /// Ends the watch.
     pub async fn close(self) {
-        self.control.close();
+        self.closing.cancel();
         if let Err(cause) = self.task.await {
             tracing::error!(%cause, "the watch for newer claims panicked");
         }
     }
 }
 
-async fn watch_claims(
-    mut feed: Feed,
+/// Between two tries to read the claims.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+
+struct Watcher {
+    kafka: KafkaConfig,
     key: String,
     own: Claim,
-    newer: watch::Sender<Option<Claim>>,
-) {
-    let control = feed.control();
-    while let Some(event) = feed.next().await {
-        match event {
-            FeedEvent::Record { lane, record } => {
-                control.release(lane, 1, record.memory_bytes());
-                let claim = claim_in(record.key.as_deref(), &record.payload, &key);
-                if let Some(claim) = claim.filter(|claim| *claim != own) {
-                    newer.send_replace(Some(claim));
+    newer_to: watch::Sender<Option<Claim>>,
+}
+
+impl Watcher {
+    /// Watches until told to end. A feed can fail (its client may lose Kafka for good): then another reads the claims again,
+    /// for whoever started meanwhile must not be overlooked.
+    async fn run(self, feed: Feed, closing: CancellationToken) {
+        let mut feed = Some(feed);
+        loop {
+            if let Some(mut open) = feed.take() {
+                let fault = tokio::select! {
+                    () = closing.cancelled() => None,
+                    fault = self.watch(&mut open) => fault,
+                };
+                open.close().await;
+                let Some(fault) = fault else { return };
+                tracing::warn!(%fault, key = self.key, "reading the claims of this source again");
+            }
+            tokio::select! {
+                () = closing.cancelled() => return,
+                () = tokio::time::sleep(READ_AGAIN) => {}
+            }
+            let reading = tokio::select! {
+                () = closing.cancelled() => return,
+                reading = self.read_again() => reading,
+            };
+            match reading {
+                Ok(open) => feed = Some(open),
+                Err(fault) => {
+                    tracing::debug!(%fault, key = self.key, "the claims of this source cannot be read yet");
                 }
             }
-            FeedEvent::Expired { lane, .. } => control.release(lane, 1, 0),
-            FeedEvent::Revoked { done, .. } => drop(done),
-            FeedEvent::Failed(fault) => {
-                // Epochs stay unique without the watch; only a second start would go unnoticed here.
-                tracing::error!(%fault, key, "claims of this source cannot be watched any more");
-            }
-            FeedEvent::Assigned(_) | FeedEvent::ReachedEnd { .. } => {}
         }
     }
-    feed.close().await;
+
+    /// A feed that has brought all claims there are.
+    async fn read_again(&self) -> Result<Feed, KafkaFault> {
+        let kafka = self.kafka.clone();
+        let opening = tokio::task::spawn_blocking(move || all_claims(&kafka)).await;
+        let mut feed = opening.map_err(|cause| KafkaFault::Failed(cause.to_string()))??;
+        // Claims that are older than the own one come before it.
+        match newest_claim(&mut feed, &self.key).await {
+            Ok(newest) => {
+                self.heed(newest);
+                Ok(feed)
+            }
+            Err(fault) => {
+                feed.close().await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// None if the feed has ended.
+    async fn watch(&self, feed: &mut Feed) -> Option<KafkaFault> {
+        let control = feed.control();
+        loop {
+            match feed.next().await? {
+                FeedEvent::Record { lane, record } => {
+                    control.release(lane, 1, record.memory_bytes());
+                    self.heed(claim_in(record.key.as_deref(), &record.payload, &self.key));
+                }
+                FeedEvent::Expired { lane, .. } => control.release(lane, 1, 0),
+                FeedEvent::Revoked { done, .. } => drop(done),
+                FeedEvent::Failed(fault) => return Some(fault),
+                FeedEvent::Assigned(_) | FeedEvent::ReachedEnd { .. } => {}
+            }
+        }
+    }
+
+    fn heed(&self, claim: Option<Claim>) {
+        if let Some(claim) = claim.filter(|claim| *claim != self.own) {
+            self.newer_to.send_replace(Some(claim));
+        }
+    }
 }
 
 #[cfg(test)]

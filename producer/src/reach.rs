@@ -13,20 +13,23 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Resolves when the writer's client has no connection any more although a new one gets one; never otherwise.
 pub async fn lost(writer: Arc<Writer>, kafka: KafkaConfig, topic: String) {
     let mut away_since = None;
+    let mut another_connects = false;
     loop {
         tokio::time::sleep(RHYTHM).await;
         let (writer, own_topic) = (Arc::clone(&writer), topic.clone());
         if is_so(move || Ok(writer.is_connected(&own_topic))).await {
             away_since = None;
+            another_connects = false;
             continue;
+        }
+        // Kafka has been back for a whole rhythm: a client that still knows a node has connected by now.
+        if another_connects {
+            return;
         }
         let since = *away_since.get_or_insert_with(Instant::now);
         let (kafka, own_topic) = (kafka.clone(), topic.clone());
-        if since.elapsed() >= PATIENCE
-            && is_so(move || Ok(Writer::new(&kafka)?.is_connected(&own_topic))).await
-        {
-            return;
-        }
+        another_connects = since.elapsed() >= PATIENCE
+            && is_so(move || Ok(Writer::new(&kafka)?.is_connected(&own_topic))).await;
     }
 }
 

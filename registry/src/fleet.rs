@@ -80,9 +80,26 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     entries: BTreeMap<String, Entry>,
-    /// Silence before this moment is Kafka's, not theirs.
-    excused_until_ms: Option<i64>,
+    away: Option<Away>,
     has_contact: bool,
+    /// None before the first one.
+    last_contact_ms: Option<i64>,
+}
+
+/// The last time that Kafka was away. Whoever spoke until then is excused for its silence meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Away {
+    /// None: since before we came, so everybody is excused.
+    from_ms: Option<i64>,
+    until_ms: i64,
+}
+
+impl Away {
+    /// Until when silence says nothing about one that was heard then. None: it had been silent for too long already.
+    fn excuse(self, heard_at_ms: i64) -> Option<i64> {
+        let was_there = |from_ms: i64| heard_at_ms >= from_ms.saturating_sub(millis(LOST_AFTER));
+        self.from_ms.is_none_or(was_there).then_some(self.until_ms)
+    }
 }
 
 impl Fleet {
@@ -113,15 +130,25 @@ impl Fleet {
 
     /// Kafka has answered.
     pub fn contact(&mut self, now_ms: i64) {
-        if !std::mem::replace(&mut self.has_contact, true) && self.excused_until_ms.is_some() {
-            self.excused_until_ms = Some(now_ms);
+        self.last_contact_ms = Some(now_ms);
+        if !std::mem::replace(&mut self.has_contact, true)
+            && let Some(away) = &mut self.away
+        {
+            away.until_ms = now_ms;
         }
     }
 
     /// Kafka does not answer.
     pub fn no_contact(&mut self, now_ms: i64) {
+        let from_ms = match self.away {
+            Some(away) if !self.has_contact => away.from_ms,
+            _ => self.last_contact_ms,
+        };
         self.has_contact = false;
-        self.excused_until_ms = Some(now_ms);
+        self.away = Some(Away {
+            from_ms,
+            until_ms: now_ms,
+        });
     }
 
     /// Looks who is lost by now; true if that has changed.
@@ -129,10 +156,13 @@ impl Fleet {
         if !self.has_contact {
             return false;
         }
-        let excused = self.excused_until_ms.unwrap_or(i64::MIN);
+        let away = self.away;
         let mut has_changed = false;
         for entry in self.entries.values_mut() {
-            let silent_ms = now_ms.saturating_sub(entry.heard_at_ms.max(excused));
+            let excused_until_ms = away.and_then(|away| away.excuse(entry.heard_at_ms));
+            let since_ms =
+                excused_until_ms.map_or(entry.heard_at_ms, |at| at.max(entry.heard_at_ms));
+            let silent_ms = now_ms.saturating_sub(since_ms);
             if silent_ms > millis(LOST_AFTER) && entry.seen.is_live() {
                 Arc::make_mut(&mut entry.seen).liveness = Liveness::Lost;
                 has_changed = true;
@@ -240,6 +270,32 @@ mod tests {
         fleet.contact(61_000);
         assert!(!fleet.look(65_000));
         assert!(fleet.look(65_001));
+    }
+
+    #[test]
+    fn one_that_was_lost_before_kafka_went_away_does_not_come_back_with_it() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("dead", 100_000, When::Now));
+        for now_ms in [10_000, 20_000] {
+            fleet.heard(now_ms, beat("there", 100_000, When::Now));
+        }
+        fleet.look(20_000);
+        fleet.no_contact(22_000);
+        // Both heartbeats are read again.
+        for (id, age_ms) in [("dead", 60_000), ("there", 40_000)] {
+            fleet.heard(60_000, beat(id, 100_000 - age_ms, When::Before));
+        }
+        fleet.look(60_000);
+        assert_eq!(states(&fleet), [state("dead", false), state("there", true)]);
+    }
+
+    #[test]
+    fn whoever_comes_while_kafka_is_away_takes_nobody_for_lost() {
+        let mut fleet = Fleet::default();
+        fleet.no_contact(1_000);
+        fleet.heard(30_000, beat("there", 40_000, When::Before));
+        fleet.look(30_000);
+        assert_eq!(states(&fleet), [state("there", true)]);
     }
 
     #[test]

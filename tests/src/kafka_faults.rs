@@ -1,8 +1,8 @@
 //! Kafka itself dies, stalls, or forgets. These tests have a node of their own.
 
 use crate::harness::{
-    Follower, assert_complete, broker, frame, ids_of, offsets_used, processor, publish,
-    read_committed, shared, topic, wait_for,
+    Follower, Process, assert_complete, broker, frame, ids_of, name, offsets_used, processor,
+    publish, read_committed, shared, topic, wait_for,
 };
 use kafka_node::{Kafka, Options};
 use pipeline::envelope::Kind;
@@ -50,6 +50,27 @@ fn kafka_killed_mid_run_and_restarted_costs_nothing() {
     // Before the broker ends, so that a failure shows its log.
     assert_complete(&read_committed(&servers, &output), &["a", "b"], 400);
     assert!(broker.stop().success());
+}
+
+#[test]
+fn a_live_source_outlives_a_long_absence_of_kafka_and_its_newest_start_still_wins() {
+    let mut kafka = own_kafka();
+    let servers = kafka.bootstrap_servers().to_owned();
+    let topic = name();
+    let args = ["--pattern", "160x120@20", "--topic", &topic];
+    let first = Process::start("producer", &servers, &args);
+    Follower::new(&servers, &topic).wait_for(10);
+    kafka.kill().expect("a node of our own");
+    // The absence itself: after 15 s a client is suspected to have lost all nodes.
+    std::thread::sleep(Duration::from_secs(25));
+    kafka.restart().expect("the node comes back");
+    let so_far = read_committed(&servers, &topic).len();
+    Follower::new(&servers, &topic).wait_for(so_far + 40);
+    let second = Process::start("producer", &servers, &args);
+    let (code, log) = first.outcome();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("taken over by"), "{log}");
+    assert!(second.stop().success(), "the newer one goes on");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const RHYTHM: Duration = Duration::from_secs(5);
 /// For an answer. A client that knows no node says so after this time.
 const ASK: Duration = Duration::from_secs(1);
-/// Without an answer for so long, a new client is asked: if it gets one, it is not Kafka that is away.
+/// Without an answer for so long, a new client is asked: if it gets one, Kafka is not away any more.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For the answer to a new client, which has to connect first, perhaps to a place far away.
 const ASK_ANEW: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ pub(super) struct NodeWatch<'a> {
     look_at: Instant,
     /// Since when there is no answer.
     silent_since: Option<Instant>,
+    /// A new client got an answer at the last look.
+    another_is_answered: bool,
     /// What the client had brought at the last look.
     heard: u64,
 }
@@ -36,6 +38,7 @@ impl<'a> NodeWatch<'a> {
             client,
             look_at: now + RHYTHM,
             silent_since: None,
+            another_is_answered: false,
             heard: 0,
         }
     }
@@ -55,10 +58,17 @@ impl<'a> NodeWatch<'a> {
         let brings_something = std::mem::replace(&mut self.heard, heard) != heard;
         if brings_something || reaches_a_node(consumer) {
             self.silent_since = None;
+            self.another_is_answered = false;
             return false;
         }
+        // Kafka has been back for a whole rhythm: a client that still knows a node has connected by now.
+        if self.another_is_answered {
+            return true;
+        }
         let since = *self.silent_since.get_or_insert(now);
-        now.duration_since(since) >= PATIENCE && self.answers_a_new_client()
+        self.another_is_answered =
+            now.duration_since(since) >= PATIENCE && self.answers_a_new_client();
+        false
     }
 
     fn answers_a_new_client(&self) -> bool {
