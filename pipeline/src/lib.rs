@@ -2,6 +2,7 @@
 //!
 //! - [`kafka`]: the only place that names the Kafka client.
 //! - [`instance`]: a name that a restarted process gets back.
+//! - [`json`]: a record as JSON, for people, scripts and pages.
 //! - [`ordering`]: the ordered window and the delivery protocol, pure and synchronous.
 //! - [`wire`]: an Envelope to a Kafka record and back.
 //! - [`resolve`]: pictures that lie in other records.
@@ -10,6 +11,7 @@
 //! - [`trace`]: W3C trace context.
 
 pub mod instance;
+pub mod json;
 pub mod kafka;
 pub mod ordering;
 pub mod picture_code;
