@@ -2,6 +2,7 @@
 
 use crate::args::StageConfig;
 use crate::calls::{Balancer, CallLimits, Caller, Progress};
+use crate::ending::{Ending, join_threads};
 use crate::lanes::Lanes;
 use crate::note::Note;
 use crate::output::{Destination, Origin, Output};
@@ -26,8 +27,6 @@ use tokio_util::task::TaskTracker;
 /// Outputs of a batch: more only make the next commit wait longer.
 const BATCH_RECORDS: usize = 1000;
 const BATCH_BYTES: usize = 32 << 20;
-/// Beyond the drain time, what the last commit may take before the broker gives up and leaves it to its successor.
-pub const LAST_COMMIT: Duration = Duration::from_secs(30);
 
 /// When a batch is written.
 pub fn commit_policy(linger: Duration) -> CommitPolicy {
@@ -61,10 +60,7 @@ pub struct Engine {
     feed: FeedControl,
     commands: Option<std::sync::mpsc::Sender<Command>>,
     status: Status,
-    drain: Duration,
-    /// When a stopping broker gives up its last commit.
-    give_up: Option<Duration>,
-    failure: Option<anyhow::Error>,
+    ending: Ending,
 }
 
 enum Input {
@@ -99,6 +95,7 @@ impl Engine {
                 destination: destination.clone(),
             },
         });
+        let ending = Ending::new(feed.clone(), args.drain);
         // Every message stands for a slot, and slots are bounded by the feed's gate.
         let (finished, finishing) = mpsc::channel(1024);
         Self {
@@ -115,9 +112,7 @@ impl Engine {
             finishing,
             feed,
             commands: None,
-            drain: args.drain,
-            give_up: None,
-            failure: None,
+            ending,
         }
     }
 
@@ -146,33 +141,30 @@ impl Engine {
                 report = reports.recv() => Input::Writer(report),
                 () = sleep_until(deadline) => Input::Time,
                 _ = second.tick() => Input::Second,
-                () = shutdown.cancelled(), if self.give_up.is_none() => Input::Stop,
+                () = shutdown.cancelled(), if !self.ending.has_begun() => Input::Stop,
             };
             if let Input::Feed(None) = input {
                 break; // all lanes are gone
             }
             self.take_in(input);
-            if self.give_up.is_some_and(|at| self.now() >= at) {
+            if self.ending.is_given_up(self.now()) {
                 self.fail(anyhow!(
                     "Kafka did not take the last results in time; their frames are processed again after the next start"
                 ));
                 break;
             }
         }
-        let gave_up = self.give_up.is_some_and(|at| self.now() >= at);
+        let gave_up = self.ending.is_given_up(self.now());
         self.lanes.cancel_all();
         self.finishing.close();
         self.tasks.close();
         self.tasks.wait().await;
         drop((self.commands.take(), reports));
         if !gave_up {
-            // Both threads have nothing left to do. (After giving up, the process's end is theirs.)
-            let ended =
-                tokio::task::spawn_blocking(move || (feed.close_blocking(), thread.join())).await?;
-            ended.1.map_err(|_| anyhow!("the writer thread panicked"))?;
+            join_threads(feed, thread).await?; // after giving up, the process's end is theirs
         }
         self.status.summary();
-        self.failure.map_or(Ok(()), Err)
+        self.ending.outcome()
     }
 
     fn now(&self) -> Duration {
@@ -183,7 +175,7 @@ impl Engine {
         [
             self.delivery.next_deadline(),
             self.lanes.next_deadline(),
-            self.give_up,
+            self.ending.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -201,13 +193,12 @@ impl Engine {
                 Report::Unknown => self.handle(Event::Unknown),
                 Report::Recovered(committed) => self.handle(Event::Recovered { committed }),
                 Report::GivenUp(why) => {
-                    self.fail(anyhow!(why));
-                    self.give_up = Some(self.now());
+                    self.ending.give_up(anyhow!(why), self.now());
                 }
             },
             Input::Writer(None) => {
-                self.fail(anyhow!("the writer thread has ended"));
-                self.give_up = Some(self.now());
+                self.ending
+                    .give_up(anyhow!("the writer thread has ended"), self.now());
             }
             Input::Time => {
                 let lanes = self.lanes.expired(self.now());
@@ -226,21 +217,12 @@ impl Engine {
                     branches: BTreeMap::new(),
                 });
             }
-            Input::Stop => self.stop(),
-        }
-    }
-
-    fn stop(&mut self) {
-        if self.give_up.is_none() {
-            self.give_up = Some(self.now() + self.drain + LAST_COMMIT);
-            self.feed.close();
+            Input::Stop => self.ending.stop(self.now()),
         }
     }
 
     fn fail(&mut self, error: anyhow::Error) {
-        tracing::error!("{error:#}");
-        self.failure.get_or_insert(error);
-        self.stop();
+        self.ending.fail(error, self.now());
     }
 
     fn read(&mut self, event: FeedEvent) {
@@ -268,12 +250,13 @@ impl Engine {
                 if lost {
                     self.handle(Event::Lost { lanes });
                 } else {
-                    self.lanes.revoke(&lanes, self.now() + self.drain, done);
+                    self.lanes
+                        .revoke(&lanes, self.now() + self.ending.drain(), done);
                     self.handle(Event::Revoking { lanes });
                 }
             }
             // Offsets are only committed with their results, so nothing depends on reading any more.
-            FeedEvent::Failed(fault) if self.give_up.is_some() => {
+            FeedEvent::Failed(fault) if self.ending.has_begun() => {
                 tracing::warn!(%fault, "while stopping");
             }
             FeedEvent::Failed(fault) => self.fail(fault.into()),
@@ -361,7 +344,7 @@ impl Engine {
         match decision {
             Decision::Write(output) => self.complete(lane, offset, output),
             Decision::Halt(why) => {
-                self.drain = Duration::ZERO; // what is done before it is committed; nothing behind it can be
+                self.ending.skip_drain(); // what is done before it is committed; nothing behind it can be
                 self.fail(Halted(why).into());
             }
         }

@@ -12,6 +12,7 @@
 
 mod args;
 mod calls;
+mod ending;
 mod engine;
 mod join;
 mod lanes;

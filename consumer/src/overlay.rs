@@ -4,6 +4,7 @@ use crate::track::sources;
 use crate::trails::Trail;
 use opencv::core::{Mat, MatTraitConst, Point, Rect, Scalar};
 use opencv::imgproc;
+use pipeline::overlay::{MAX_DETECTIONS, caption_of, colour_of, colour_of_number};
 use pipeline::v1::{Detection, Frame, Result as StageResult, Status};
 
 const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
@@ -11,20 +12,7 @@ const WHITE: Scalar = Scalar::new(255.0, 255.0, 255.0, 0.0);
 const BLACK: Scalar = Scalar::new(0.0, 0.0, 0.0, 0.0);
 const RED: Scalar = Scalar::new(60.0, 60.0, 255.0, 0.0);
 
-/// Colours that stay apart on most backgrounds (blue, green, red).
-const COLOURS: [[f64; 3]; 8] = [
-    [75.0, 25.0, 230.0],
-    [75.0, 180.0, 60.0],
-    [25.0, 225.0, 255.0],
-    [200.0, 130.0, 0.0],
-    [48.0, 130.0, 245.0],
-    [240.0, 50.0, 240.0],
-    [240.0, 240.0, 70.0],
-    [180.0, 30.0, 145.0],
-];
-
-/// What is drawn of a frame at most. Nobody reads more, and a hostile record holds millions.
-const MAX_DETECTIONS: usize = 1_000;
+/// What is written of a frame at most. Nobody reads more, and a hostile record holds millions.
 const MAX_LINES: usize = 100;
 const MAX_CHARACTERS: usize = 120;
 
@@ -68,7 +56,7 @@ pub fn draw(picture: &mut Mat, frame: &Frame) -> opencv::Result<()> {
 pub fn draw_trails(picture: &mut Mat, trails: &[Trail]) -> opencv::Result<()> {
     let thickness = Pen::for_picture(picture).thickness;
     for trail in trails {
-        let colour = colour_of_number(trail.track_id);
+        let colour = scalar(colour_of_number(trail.track_id));
         let newer = trail.places.iter().skip(1);
         for (at, (from, to)) in trail.places.iter().zip(newer).enumerate() {
             let (Some(from), Some(to)) = (point_at(*from), point_at(*to)) else {
@@ -118,7 +106,7 @@ fn describe(result: &StageResult) -> (String, Scalar) {
 }
 
 fn draw_detection(picture: &mut Mat, detection: &Detection, pen: &Pen) -> opencv::Result<()> {
-    let colour = colour_of(detection);
+    let colour = scalar(colour_of(detection));
     let caption = caption_of(detection);
     let Some(rect) = rect_of(detection) else {
         return Ok(()); // a detection of the whole picture, or one whose box is no box
@@ -143,35 +131,9 @@ fn rect_of(detection: &Detection) -> Option<Rect> {
     (is_sane && rect.width > 0 && rect.height > 0).then_some(rect)
 }
 
-fn caption_of(detection: &Detection) -> String {
-    let mut caption = detection.label.clone();
-    if detection.track_id != 0 {
-        caption = format!("{caption} #{}", detection.track_id);
-    }
-    if detection.confidence > 0.0 {
-        caption = format!("{caption} {:.2}", detection.confidence);
-    }
-    if !detection.text.is_empty() {
-        caption = format!("{caption} \"{}\"", detection.text);
-    }
-    caption
-}
-
-/// The same for all boxes of a track; of a label where nothing is tracked.
-fn colour_of(detection: &Detection) -> Scalar {
-    let number = match detection.track_id {
-        0 => detection
-            .label
-            .bytes()
-            .fold(7_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)),
-        track => track,
-    };
-    colour_of_number(number)
-}
-
-fn colour_of_number(number: u64) -> Scalar {
-    let [blue, green, red] = COLOURS[(number % COLOURS.len() as u64) as usize];
-    Scalar::new(blue, green, red, 0.0)
+/// As OpenCV takes it: blue, green, red.
+fn scalar([red, green, blue]: [u8; 3]) -> Scalar {
+    Scalar::new(blue.into(), green.into(), red.into(), 0.0)
 }
 
 /// Text as it can be drawn: no control characters (OpenCV takes no text with a NUL in it), and not without end.
@@ -243,8 +205,8 @@ mod tests {
         draw(&mut picture, &frame).unwrap();
         let bytes = picture.data_bytes().unwrap();
         let at = (125 * 320 + 50) * 3; // the left edge of the sane box
-        let colour = COLOURS[3].map(|part| part as u8);
-        assert_eq!(&bytes[at..at + 3], &colour);
+        let [red, green, blue] = colour_of_number(3);
+        assert_eq!(&bytes[at..at + 3], &[blue, green, red]);
     }
 
     #[test]
@@ -264,11 +226,6 @@ mod tests {
             ..Frame::default()
         };
         draw(&mut picture(), &frame).unwrap();
-    }
-
-    #[test]
-    fn captions_say_label_track_confidence_and_text() {
-        assert_eq!(caption_of(&detection(0.0, 1.0)), "person #3 0.50 \"A1\"");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::branches::{BranchEvent, Opener, forward};
 use super::lane::{JoinLane, Read, Row, Step};
 use super::message::{Joiner, Part};
 use crate::args::{StageConfig, StageWork};
-use crate::engine::{LAST_COMMIT, commit_policy, sleep_until};
+use crate::ending::{Ending, join_threads};
+use crate::engine::{commit_policy, sleep_until};
 use crate::lanes::Lanes;
 use crate::note::Note;
 use crate::output::{Destination, Origin, Output};
@@ -46,9 +47,7 @@ pub struct JoinEngine {
     pub(super) writing: BTreeMap<LaneId, i64>,
     pub(super) commands: Option<std::sync::mpsc::Sender<Command>>,
     pub(super) status: Status,
-    drain: Duration,
-    give_up: Option<Duration>,
-    failure: Option<anyhow::Error>,
+    ending: Ending,
 }
 
 enum Input {
@@ -73,6 +72,7 @@ impl JoinEngine {
         let topics: Arc<[Arc<str>]> = topics.iter().map(|topic| topic.as_str().into()).collect();
         let (branch_events, events) = mpsc::channel(EVENT_QUEUE);
         let args = &config.args;
+        let ending = Ending::new(feed.clone(), args.drain);
         Self {
             start: Instant::now(),
             delivery: Delivery::new(commit_policy(config.commit_linger)),
@@ -92,9 +92,7 @@ impl JoinEngine {
             writing: BTreeMap::new(),
             commands: None,
             status: Status::new(args.watchdog, args.delivery, context.show),
-            drain: args.drain,
-            give_up: None,
-            failure: None,
+            ending,
         }
     }
 
@@ -123,33 +121,30 @@ impl JoinEngine {
                 report = reports.recv() => Input::Writer(report),
                 () = sleep_until(deadline) => Input::Time,
                 _ = second.tick() => Input::Second,
-                () = shutdown.cancelled(), if self.give_up.is_none() => Input::Stop,
+                () = shutdown.cancelled(), if !self.ending.has_begun() => Input::Stop,
             };
             if let Input::Feed(None) = input {
                 break; // all lanes are gone
             }
             self.take_in(input);
-            if self.give_up.is_some_and(|at| self.now() >= at) {
+            if self.ending.is_given_up(self.now()) {
                 self.fail(anyhow!(
                     "Kafka did not take the last frames in time; they are joined again after the next start"
                 ));
                 break;
             }
         }
-        let gave_up = self.give_up.is_some_and(|at| self.now() >= at);
+        let gave_up = self.ending.is_given_up(self.now());
         self.lanes.cancel_all();
         self.events.close();
         self.tasks.close();
         self.tasks.wait().await;
         drop((self.commands.take(), reports));
         if !gave_up {
-            // Both threads have nothing left to do. (After giving up, the process's end is theirs.)
-            let ended =
-                tokio::task::spawn_blocking(move || (feed.close_blocking(), thread.join())).await?;
-            ended.1.map_err(|_| anyhow!("the writer thread panicked"))?;
+            join_threads(feed, thread).await?; // after giving up, the process's end is theirs
         }
         self.status.summary();
-        self.failure.map_or(Ok(()), Err)
+        self.ending.outcome()
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -160,7 +155,7 @@ impl JoinEngine {
         let deadlines = [
             self.delivery.next_deadline(),
             self.lanes.next_deadline(),
-            self.give_up,
+            self.ending.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -172,8 +167,8 @@ impl JoinEngine {
             Input::Branch(BranchEvent { lane, event }) => self.read_branch(lane, event),
             Input::Writer(Some(report)) => self.written(report),
             Input::Writer(None) => {
-                self.fail(anyhow!("the writer thread has ended"));
-                self.give_up = Some(self.now());
+                self.ending
+                    .give_up(anyhow!("the writer thread has ended"), self.now());
             }
             Input::Time => {
                 let lanes = self.lanes.expired(self.now());
@@ -183,7 +178,7 @@ impl JoinEngine {
                 }
             }
             Input::Second => self.every_second(),
-            Input::Stop => self.stop(),
+            Input::Stop => self.ending.stop(self.now()),
         }
     }
 
@@ -197,8 +192,7 @@ impl JoinEngine {
                 self.handle(Event::Recovered { committed });
             }
             Report::GivenUp(why) => {
-                self.fail(anyhow!(why));
-                self.give_up = Some(self.now());
+                self.ending.give_up(anyhow!(why), self.now());
             }
         }
     }
@@ -222,17 +216,8 @@ impl JoinEngine {
         });
     }
 
-    fn stop(&mut self) {
-        if self.give_up.is_none() {
-            self.give_up = Some(self.now() + self.drain + LAST_COMMIT);
-            self.feed.close();
-        }
-    }
-
     fn fail(&mut self, error: anyhow::Error) {
-        tracing::error!("{error:#}");
-        self.failure.get_or_insert(error);
-        self.stop();
+        self.ending.fail(error, self.now());
     }
 
     fn read(&mut self, event: FeedEvent) {
@@ -243,14 +228,15 @@ impl JoinEngine {
                 if lost {
                     self.handle(Event::Lost { lanes });
                 } else {
-                    self.lanes.revoke(&lanes, self.now() + self.drain, done);
+                    self.lanes
+                        .revoke(&lanes, self.now() + self.ending.drain(), done);
                     self.handle(Event::Revoking { lanes });
                 }
             }
             FeedEvent::Record { lane, record } => self.arrive(lane, lane, record),
             FeedEvent::Expired { lane, from, to } => self.expired(lane, lane, from, to),
             FeedEvent::ReachedEnd { .. } => {}
-            FeedEvent::Failed(fault) if self.give_up.is_some() => {
+            FeedEvent::Failed(fault) if self.ending.has_begun() => {
                 tracing::warn!(%fault, "while stopping");
             }
             FeedEvent::Failed(fault) => self.fail(fault.into()),
@@ -270,7 +256,7 @@ impl JoinEngine {
             FeedEvent::Expired { lane: of, from, to } => self.expired(lane, of, from, to),
             FeedEvent::ReachedEnd { .. } | FeedEvent::Revoked { .. } => {}
             FeedEvent::Failed(fault)
-                if self.give_up.is_some() || self.lanes.get(lane).is_none() =>
+                if self.ending.has_begun() || self.lanes.get(lane).is_none() =>
             {
                 tracing::warn!(%fault, "while stopping");
             }
@@ -382,7 +368,7 @@ impl JoinEngine {
                 true
             }
             Step::Stuck(why) => {
-                if self.failure.is_none() {
+                if !self.ending.has_failed() {
                     self.fail(anyhow!(why));
                 }
                 false

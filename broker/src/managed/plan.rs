@@ -216,15 +216,8 @@ spec:
             .map(|line| format!("    - {}\n", line.trim()));
         let text = format!("{BASE}{}", stages.collect::<String>());
         let mut objects = Objects::default();
-        for (n, object) in yaml::parse(&text, "x").unwrap().into_iter().enumerate() {
-            objects.insert(Versioned {
-                name: object.name,
-                labels: object.labels,
-                version: n as u64 + 1,
-                written_by: String::new(),
-                written_at: Default::default(),
-                spec: object.spec,
-            });
+        for (version, object) in (1..).zip(yaml::parse(&text, "x").unwrap()) {
+            objects.insert(Versioned::unwritten(object, version));
         }
         let process = Args::try_parse_from(["broker", "--managed", "--instance", "i"]).unwrap();
         plan(&flows(&objects), &objects, &process)

@@ -2,7 +2,8 @@
 
 use super::hold::Moment;
 use crate::delivery::Delivery;
-use crate::sinks::json::Line;
+use crate::sinks::json;
+use pipeline::json::Line;
 use pipeline::v1::{FrameId, Result as StageResult, Status};
 use prost_types::value::Kind as ValueKind;
 use prost_types::{Struct, Value};
@@ -66,7 +67,7 @@ impl Alert {
 
     /// The alert with its frame as one JSON line, without the line's end.
     pub fn line(&self, delivery: &Delivery) -> Vec<u8> {
-        self.line_of(Line::of(delivery))
+        self.line_of(json::line(delivery))
     }
 
     fn line_of(&self, frame: Line<'_>) -> Vec<u8> {
@@ -132,7 +133,7 @@ impl Delivery {
     pub(super) fn json(&self) -> Option<serde_json::Value> {
         self.frame()?;
         // Through the text, so that numbers are those that people see: 0.6 is not 0.6000000238418579.
-        let text = serde_json::to_vec(&Line::of(self)).ok()?;
+        let text = serde_json::to_vec(&json::line(self)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }

@@ -1,5 +1,5 @@
 //! A condition about a frame, in the Common Expression Language (<https://cel.dev>). Its variables are the fields of the
-//! frame's JSON line, see [`crate::sinks::json`].
+//! frame's JSON line, see [`pipeline::json`].
 
 use super::schema::{self, Misfit};
 use cel::common::ast::SourceInfo;

@@ -97,7 +97,7 @@ impl Sink for JsonLines {
     fn take(&mut self, delivery: &Delivery) -> Result<Flow, SinkError> {
         self.line.clear();
         match (self.shows, delivery.alert()) {
-            (Shows::Records, _) => serde_json::to_writer(&mut self.line, &json::Line::of(delivery))
+            (Shows::Records, _) => serde_json::to_writer(&mut self.line, &json::line(delivery))
                 .map_err(|cause| SinkError::write(&self.path)(cause.into()))?,
             (Shows::Alerts, Some(alert)) => self.line.extend(alert.line(delivery)),
             (Shows::Alerts, None) => return Ok(Flow::GoOn),

@@ -2,25 +2,13 @@
 
 use super::render::Pixels;
 use font8x8::UnicodeFonts;
-use pipeline::v1::{Detection, Frame};
+use pipeline::overlay::{MAX_DETECTIONS, caption_of, colour_of};
+use pipeline::v1::Frame;
 
-/// Nobody reads more, and a hostile record holds millions.
-const MAX_DETECTIONS: usize = 1_000;
+/// A longer caption covers the picture.
 const MAX_CHARACTERS: usize = 60;
 /// Pixels of a character's side in the font.
 const FONT: i64 = 8;
-
-/// Colours that stay apart on most backgrounds. The page uses the same.
-const COLOURS: [[u8; 3]; 8] = [
-    [230, 25, 75],
-    [60, 180, 75],
-    [255, 225, 25],
-    [0, 130, 200],
-    [245, 130, 48],
-    [240, 50, 240],
-    [70, 240, 240],
-    [145, 30, 180],
-];
 
 /// Draws every detection; boxes count in pixels of the frame and are scaled by these factors.
 pub(super) fn results(pixels: &mut Pixels, frame: &Frame, (across, down): (f64, f64)) {
@@ -50,35 +38,9 @@ pub(super) fn results(pixels: &mut Pixels, frame: &Frame, (across, down): (f64, 
         fill(pixels, (left, bottom - pen), (right, bottom), colour);
         fill(pixels, (left, top), (left + pen, bottom), colour);
         fill(pixels, (right - pen, top), (right, bottom), colour);
-        caption(pixels, (left, top), &caption_of(detection), colour);
+        let text: String = caption_of(detection).chars().take(MAX_CHARACTERS).collect();
+        caption(pixels, (left, top), &text, colour);
     }
-}
-
-fn caption_of(detection: &Detection) -> String {
-    let mut caption = detection.label.clone();
-    if detection.track_id != 0 {
-        caption = format!("{caption} #{}", detection.track_id);
-    }
-    if detection.confidence > 0.0 {
-        caption = format!("{caption} {:.2}", detection.confidence);
-    }
-    if !detection.text.is_empty() {
-        caption = format!("{caption} \"{}\"", detection.text);
-    }
-    caption.chars().take(MAX_CHARACTERS).collect()
-}
-
-/// The same for all boxes of a track; of a label where nothing is tracked.
-fn colour_of(detection: &Detection) -> [u8; 3] {
-    let of_label = |label: &str| {
-        let add = |sum: u32, byte: u8| sum.wrapping_mul(31).wrapping_add(byte.into());
-        u64::from(label.bytes().fold(7, add))
-    };
-    let number = match detection.track_id {
-        0 => of_label(&detection.label),
-        track => track,
-    };
-    COLOURS[(number % COLOURS.len() as u64) as usize]
 }
 
 /// On a bar of the box's colour, above the box, or inside it where the picture ends.
@@ -132,7 +94,7 @@ fn fill(pixels: &mut Pixels, from: (i64, i64), to: (i64, i64), colour: [u8; 3]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipeline::v1::{Box, Result as StageResult};
+    use pipeline::v1::{Box, Detection, Result as StageResult};
 
     #[test]
     fn mad_boxes_and_strange_texts_do_no_harm() {

@@ -14,12 +14,14 @@
 
 mod assignee;
 mod delivery;
+mod protocol;
 mod size;
 mod transaction;
 mod window;
 
 pub use assignee::Assignee;
-pub use delivery::{Action, Batch, BatchLane, CommitPolicy, Delivery, Event, LaneId, Weight};
+pub use delivery::Delivery;
+pub use protocol::{Action, Batch, BatchLane, CommitPolicy, Event, LaneId, Weight};
 pub use size::BatchSize;
 pub use transaction::{
     Answer, CALL_TIMEOUT, Call, DECISION_TIMEOUT, Next, Offsets, Outcome, Recovery, Transactions,

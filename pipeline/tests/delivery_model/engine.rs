@@ -3,7 +3,7 @@
 use crate::coverage::Event;
 use crate::feed::{Feed, FeedEvent};
 use crate::kafka::{Output, offset_of, position};
-use crate::world::Outside;
+use crate::outside::Outside;
 use crate::writer::{Command, Report};
 use pipeline::ordering::{
     Action, Batch, CommitPolicy, Delivery, Event as CoreEvent, LaneId, Outcome,

@@ -9,7 +9,7 @@ use crate::coverage::Event;
 use crate::engine::next_offset;
 use crate::group::{Joined, MemberId, Stamp};
 use crate::kafka::{PARTITIONS, Partitions, position};
-use crate::world::Outside;
+use crate::outside::Outside;
 use pipeline::ordering::{Assignee, LaneId};
 use std::collections::VecDeque;
 

@@ -1,13 +1,14 @@
-//! Kafka's side: transaction coordinator, partition logs, the group's offsets. Rules as in Apache Kafka 4 for clients that
-//! do not speak KIP-890's second part (librdkafka does not: EndTxn up to version 1, one epoch for many transactions):
+//! Kafka's side: transaction coordinator, partition logs (see [`crate::log`]), the group's offsets. Rules as in Apache
+//! Kafka 4 for clients that do not speak KIP-890's second part (librdkafka does not: EndTxn up to version 1, one epoch for
+//! many transactions):
 //! - `TransactionCoordinator.scala`: `endTransaction`, `prepareInitProducerIdTransit`, `handleAddPartitionsToTransaction`
 //! - `TransactionMetadata.prepareIncrementProducerEpoch`
-//! - `ProducerAppendInfo.java`: `checkProducerEpoch`, `checkSequence`, `appendEndTxnMarker`
 //! - `OffsetMetadataManager.java`: `commitTransactionalOffset`, `fetchOffsets` with `requireStable`, pending offsets
 //! - KIP-890, first part: a write that would open a transaction in a log is verified with the coordinator
 
 use crate::coverage::{Coverage, Event};
 use crate::group::{Group, Stamp};
+use crate::log::{Fate, Log, Marker, Producers};
 use pipeline::ordering::{LaneId, Weight};
 
 pub const PARTITIONS: usize = 2;
@@ -121,40 +122,6 @@ struct Transaction {
     partitions: Partitions,
 }
 
-/// What one log knows about the producers that write to it.
-#[derive(Debug, Clone)]
-struct Producers {
-    epoch: [Epoch; NAMES],
-    sequence: [i32; NAMES],
-    is_open: [bool; NAMES],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Open,
-    Committed,
-    Aborted,
-}
-
-#[derive(Debug, Clone)]
-struct Log {
-    producers: Producers,
-    entries: Vec<(usize, Output, Fate)>,
-    /// Entries before this one have been seen by a reader of committed records.
-    read: usize,
-    /// Records that it has seen.
-    seen: usize,
-}
-
-/// The end of a transaction, to be written into one log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marker {
-    name: usize,
-    epoch: Epoch,
-    ending: Ending,
-    log: usize,
-}
-
 pub struct Kafka {
     /// KIP-890, first part.
     verifies: bool,
@@ -167,47 +134,6 @@ pub struct Kafka {
     pub group: Group,
 }
 
-impl Producers {
-    fn new() -> Self {
-        Self {
-            epoch: [-1; NAMES],
-            sequence: [-1; NAMES],
-            is_open: [false; NAMES],
-        }
-    }
-
-    /// `checkProducerEpoch`, `checkSequence`. Done: append it.
-    fn check(&self, name: usize, epoch: Epoch, first: i32, count: i32) -> Result<(), Response> {
-        if epoch == self.epoch[name] {
-            let last = self.sequence[name];
-            match first {
-                _ if first == last + 1 => Ok(()),
-                _ if first + count - 1 <= last => Err(Response::Done), // a repeated batch
-                _ => Err(Response::OutOfOrderSequence),
-            }
-        } else if first == 0 || self.epoch[name] == -1 {
-            Ok(())
-        } else {
-            Err(Response::OutOfOrderSequence)
-        }
-    }
-
-    fn append(&mut self, name: usize, epoch: Epoch, last_sequence: i32) {
-        self.epoch[name] = epoch;
-        self.sequence[name] = last_sequence;
-        self.is_open[name] = true;
-    }
-
-    fn end(&mut self, marker: Marker) {
-        let name = marker.name;
-        if marker.epoch > self.epoch[name] {
-            self.epoch[name] = marker.epoch;
-            self.sequence[name] = -1;
-        }
-        self.is_open[name] = false;
-    }
-}
-
 impl Kafka {
     pub fn new(verifies: bool) -> Self {
         let transaction = Transaction {
@@ -216,16 +142,10 @@ impl Kafka {
             status: Status::Empty,
             partitions: 0,
         };
-        let log = Log {
-            producers: Producers::new(),
-            entries: Vec::new(),
-            read: 0,
-            seen: 0,
-        };
         Self {
             verifies,
             transactions: std::array::from_fn(|_| transaction.clone()),
-            logs: std::array::from_fn(|_| log.clone()),
+            logs: std::array::from_fn(|_| Log::new()),
             offsets_log: Producers::new(),
             pending: Vec::new(),
             committed: [None; PARTITIONS],
@@ -499,47 +419,5 @@ impl Kafka {
             "records seen {seen:?} of {RECORDS}, committed {:?}, transactions {:?}, pending {:?}, {:?}",
             self.committed, self.transactions, self.pending, self.group
         )
-    }
-}
-
-impl Log {
-    fn end(&mut self, marker: Marker) {
-        self.producers.end(marker);
-        let fate = match marker.ending {
-            Ending::Commit => Fate::Committed,
-            Ending::Abort => Fate::Aborted,
-        };
-        for (name, _, entry) in &mut self.entries {
-            if *name == marker.name && *entry == Fate::Open {
-                *entry = fate;
-            }
-        }
-    }
-
-    /// A reader of committed records reads up to the first open transaction. What it sees is final.
-    fn read_on(&mut self, partition: usize, coverage: &mut Coverage) -> Result<(), String> {
-        while let Some((_, output, fate)) = self.entries.get(self.read) {
-            match fate {
-                Fate::Open => {
-                    let later = &self.entries[self.read..];
-                    if later.iter().any(|(_, _, fate)| *fate == Fate::Committed) {
-                        coverage.count(Event::ReadersWaitedForAnOpenTransaction);
-                    }
-                    break;
-                }
-                Fate::Aborted => {}
-                Fate::Committed => {
-                    let expected = (self.seen < RECORDS).then(|| offset_of(partition, self.seen));
-                    if output.partition != partition || Some(output.offset) != expected {
-                        return Err(format!(
-                            "a reader of partition {partition} sees {output:?} where offset {expected:?} is next"
-                        ));
-                    }
-                    self.seen += 1;
-                }
-            }
-            self.read += 1;
-        }
-        Ok(())
     }
 }

@@ -18,6 +18,8 @@ mod engine;
 mod feed;
 mod group;
 mod kafka;
+mod log;
+mod outside;
 mod producer;
 mod regressions;
 mod step;
@@ -25,10 +27,11 @@ mod world;
 mod writer;
 
 use coverage::Coverage;
+use outside::Cheat;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
 use step::{Focus, Schedule, schedules};
-use world::{Cheat, World};
+use world::World;
 
 fn run((setup, steps): &Schedule, cheat: Cheat, is_traced: bool) -> (World, Result<(), String>) {
     let mut world = World::new(*setup, cheat, is_traced);

@@ -5,7 +5,7 @@
 use crate::coverage::Event;
 use crate::group::Stamp;
 use crate::kafka::{Ending, Epoch, Output, PARTITIONS, Packet, Partitions, Request, Response};
-use crate::world::Outside;
+use crate::outside::Outside;
 use pipeline::ordering::{Answer, Call};
 use std::collections::VecDeque;
 

@@ -7,23 +7,29 @@ use pipeline::ordering::{
 };
 use std::time::Duration;
 
-#[test]
-fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
-    let now = Duration::from_secs(1);
+const NOW: Duration = Duration::from_secs(1);
+
+/// The core with lane 1, which writes what is done at once, in batches of so many records of 10 bytes.
+fn delivery(max_records: usize) -> Delivery<Output> {
     let mut delivery = Delivery::new(CommitPolicy {
         linger: Duration::ZERO,
-        max_records: 10,
-        max_bytes: 1000,
-        max_lane_bytes: 1000,
+        max_records,
+        max_bytes: 10 * max_records,
+        max_lane_bytes: 10 * max_records,
     });
-    delivery.handle(Event::Assigned { lane: 1, start: 0 }, now);
-    let (lane, offset, bytes) = (1, 0, 10);
+    delivery.handle(Event::Assigned { lane: 1, start: 0 }, NOW);
+    delivery
+}
+
+/// Takes a record of 10 bytes in, which is done at once.
+fn pass(delivery: &mut Delivery<Output>, offset: i64) -> Vec<Action<Output>> {
+    let (lane, bytes) = (1, 10);
     let arrived = Event::Arrived {
         lane,
         offset,
         bytes,
     };
-    delivery.handle(arrived, now);
+    delivery.handle(arrived, NOW);
     let output = Output {
         partition: 0,
         offset,
@@ -35,14 +41,20 @@ fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
         offset,
         output,
     };
-    let actions = delivery.handle(completed, now);
+    delivery.handle(completed, NOW)
+}
+
+#[test]
+fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
+    let mut delivery = delivery(100);
+    let actions = pass(&mut delivery, 0);
     assert!(
         matches!(actions[..], [Action::Release { .. }, Action::Write(_)]),
         "{actions:?}"
     );
-    delivery.handle(Event::Unknown, now);
+    delivery.handle(Event::Unknown, NOW);
     let committed = vec![(1, Some(7))];
-    let actions = delivery.handle(Event::Recovered { committed }, now);
+    let actions = delivery.handle(Event::Recovered { committed }, NOW);
     let expected = [
         Action::Conflict {
             lane: 1,
@@ -54,34 +66,16 @@ fn a_lane_that_another_member_has_moved_is_given_up_at_once() {
     assert_eq!(actions, expected);
 }
 
-/// Takes in so many records of 10 bytes, all done at once, while a batch is on its way.
-fn fill(delivery: &mut Delivery<Output>, offsets: std::ops::Range<i64>, now: Duration) {
-    let (lane, bytes) = (1, 10);
+/// Takes in these while a batch is on its way.
+fn fill(delivery: &mut Delivery<Output>, offsets: std::ops::Range<i64>) {
     for offset in offsets {
-        let arrived = Event::Arrived {
-            lane,
-            offset,
-            bytes,
-        };
-        delivery.handle(arrived, now);
-        let output = Output {
-            partition: 0,
-            offset,
-            lane,
-            attempt: 1,
-        };
-        let completed = Event::Completed {
-            lane,
-            offset,
-            output,
-        };
-        delivery.handle(completed, now);
+        pass(delivery, offset);
     }
 }
 
 /// The offsets of the batch that follows from an event.
-fn batch_after(delivery: &mut Delivery<Output>, event: Event<Output>, now: Duration) -> Vec<i64> {
-    let actions = delivery.handle(event, now);
+fn batch_after(delivery: &mut Delivery<Output>, event: Event<Output>) -> Vec<i64> {
+    let actions = delivery.handle(event, NOW);
     let batch = actions.into_iter().find_map(|action| match action {
         Action::Write(batch) => Some(batch),
         _ => None,
@@ -93,16 +87,9 @@ fn batch_after(delivery: &mut Delivery<Output>, event: Event<Output>, now: Durat
 /// On a slow link a batch may not fit into the time of a transaction. As it was, it never would.
 #[test]
 fn a_batch_that_fails_is_written_in_smaller_ones_which_grow_again() {
-    let now = Duration::from_secs(1);
-    let mut delivery = Delivery::new(CommitPolicy {
-        linger: Duration::ZERO,
-        max_records: 64,
-        max_bytes: 640,
-        max_lane_bytes: 640,
-    });
-    delivery.handle(Event::Assigned { lane: 1, start: 0 }, now);
-    fill(&mut delivery, 0..9, now); // the first one is on its way
-    let mut after = |event| batch_after(&mut delivery, event, now);
+    let mut delivery = delivery(64);
+    fill(&mut delivery, 0..9); // the first one is on its way
+    let mut after = |event| batch_after(&mut delivery, event);
     assert_eq!(after(Event::Committed), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(after(Event::Aborted), [1, 2, 3, 4]);
     assert_eq!(after(Event::Aborted), [1, 2]);
@@ -113,8 +100,8 @@ fn a_batch_that_fails_is_written_in_smaller_ones_which_grow_again() {
     assert_eq!(after(Event::Committed), [2, 3]);
     assert_eq!(after(Event::Committed), [4, 5, 6, 7]);
     assert_eq!(after(Event::Committed), [8]);
-    fill(&mut delivery, 9..17, now);
-    let mut after = |event| batch_after(&mut delivery, event, now);
+    fill(&mut delivery, 9..17);
+    let mut after = |event| batch_after(&mut delivery, event);
     assert_eq!(after(Event::Committed), [9, 10, 11, 12, 13, 14, 15, 16]);
 }
 

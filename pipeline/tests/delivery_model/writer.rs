@@ -3,8 +3,8 @@
 use crate::coverage::Event;
 use crate::group::Stamp;
 use crate::kafka::{Output, Packet, Response};
+use crate::outside::Outside;
 use crate::producer::{Content, Producer};
-use crate::world::Outside;
 use pipeline::ordering::{
     Answer, CALL_TIMEOUT, Call, LaneId, Next, Offsets, Outcome, Recovery, Transactions,
 };

@@ -3,19 +3,8 @@ use crate::model::Versioned;
 
 fn objects(text: &str) -> Objects {
     let mut objects = Objects::default();
-    for (n, object) in crate::yaml::parse(text, "x")
-        .unwrap()
-        .into_iter()
-        .enumerate()
-    {
-        objects.insert(Versioned {
-            name: object.name,
-            labels: object.labels,
-            version: n as u64 + 1,
-            written_by: String::new(),
-            written_at: jiff::Timestamp::UNIX_EPOCH,
-            spec: object.spec,
-        });
+    for (version, object) in (1..).zip(crate::yaml::parse(text, "x").unwrap()) {
+        objects.insert(Versioned::unwritten(object, version));
     }
     objects
 }

@@ -208,6 +208,20 @@ pub struct Versioned<T> {
     pub spec: T,
 }
 
+impl Versioned<Spec> {
+    /// As an object would be in this version, which nobody has written.
+    pub fn unwritten(object: Object, version: Version) -> Self {
+        Self {
+            name: object.name,
+            labels: object.labels,
+            version,
+            written_by: String::new(),
+            written_at: jiff::Timestamp::UNIX_EPOCH,
+            spec: object.spec,
+        }
+    }
+}
+
 impl<T> Versioned<T> {
     /// The same with another spec.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Versioned<U> {

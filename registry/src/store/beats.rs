@@ -1,11 +1,11 @@
 //! Follows the heartbeats.
 
-use super::{ASK, POLL, REPLACE_AFTER, Shared};
+use super::reading::{Contact, Reader, Topic};
+use super::{POLL, Shared};
 use crate::fleet::{Fleet, Heard, When};
 use crate::wire;
-use pipeline::kafka::{Incoming, KafkaConfig, KafkaFault, Tail, Tailed, TopicPartition};
+use pipeline::kafka::{Incoming, KafkaFault, Tailed};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// What is before an instance's id in its records' keys.
@@ -14,91 +14,47 @@ pub(crate) const KEY: &str = "instance/";
 /// Heartbeats that come together are shown together: with many instances, each would else be a view of its own.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// The thread that reads the status topic.
+/// What the status topic says.
 pub(super) struct Beats {
-    kafka: KafkaConfig,
-    lane: TopicPartition,
     shared: Arc<Shared>,
-    /// Told once, when the topic was read to its end for the first time.
-    first: Option<Sender<Result<(), KafkaFault>>>,
     start: Instant,
     fleet: Fleet,
 }
 
-impl Beats {
-    pub fn new(
-        kafka: KafkaConfig,
-        lane: TopicPartition,
-        shared: &Arc<Shared>,
-        first: Sender<Result<(), KafkaFault>>,
-    ) -> Self {
-        Self {
-            kafka,
-            lane,
-            shared: Arc::clone(shared),
-            first: Some(first),
-            start: Instant::now(),
-            fleet: Fleet::default(),
-        }
-    }
+impl Reader for Beats {
+    const WHAT: &str = "the heartbeats";
 
-    /// Until closing. A reader that fails is replaced, and its successor reads everything anew.
-    pub fn run(mut self) {
-        while let Err(fault) = self.follow() {
-            if let Some(first) = self.first.take() {
-                let _ = first.send(Err(fault));
-                return;
-            }
-            tracing::warn!(%fault, topic = %self.lane.topic, "reading the heartbeats again from their beginning");
-            self.fleet.no_contact(self.now_ms());
-            if !self.shared.pause() {
-                return;
-            }
-        }
-    }
-
-    fn follow(&mut self) -> Result<(), KafkaFault> {
-        let mut tail = Tail::open(&self.kafka, self.lane.clone())?;
+    fn follow(&mut self, topic: &mut Topic) -> Result<(), KafkaFault> {
+        let mut tail = topic.open()?;
         let mut when = When::Before;
-        let mut contact = Instant::now();
-        let mut asked = contact;
-        let mut shown = contact;
+        let mut contact = Contact::new();
+        let mut shown = Instant::now();
         let mut has_news = false;
         while !self.shared.is_closing() {
             match tail.next(POLL / 2)? {
                 Tailed::Record(record) => {
-                    contact = Instant::now();
+                    contact.heard();
                     self.take(&record, when);
                     has_news = true;
                 }
                 Tailed::End => {
-                    contact = Instant::now();
+                    contact.heard();
                     self.fleet.contact(self.now_ms());
                     if when == When::Before {
                         when = When::Now;
                         self.fleet.look(self.now_ms());
                         self.show();
-                        if let Some(first) = self.first.take() {
-                            let _ = first.send(Ok(()));
-                        }
+                        topic.was_read();
                     }
                 }
                 Tailed::Nothing => {}
             }
-            if asked.elapsed() >= ASK && contact.elapsed() >= ASK {
-                match tail.is_answered(ASK) {
-                    true => {
-                        contact = Instant::now();
-                        self.fleet.contact(self.now_ms());
-                    }
-                    false => self.fleet.no_contact(self.now_ms()),
-                }
-                asked = Instant::now();
+            match contact.ask(&tail) {
+                Some(true) => self.fleet.contact(self.now_ms()),
+                Some(false) => self.fleet.no_contact(self.now_ms()),
+                None => {}
             }
-            if contact.elapsed() >= REPLACE_AFTER {
-                let why = format!("no answer for {REPLACE_AFTER:?}");
-                return Err(KafkaFault::Failed(why));
-            }
+            contact.check()?;
             if when == When::Now && shown.elapsed() >= TOGETHER {
                 has_news |= self.fleet.look(self.now_ms());
                 if std::mem::take(&mut has_news) {
@@ -108,6 +64,20 @@ impl Beats {
             }
         }
         Ok(())
+    }
+
+    fn lose_contact(&mut self) {
+        self.fleet.no_contact(self.now_ms());
+    }
+}
+
+impl Beats {
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            start: Instant::now(),
+            fleet: Fleet::default(),
+        }
     }
 
     fn take(&mut self, record: &Incoming, when: When) {

@@ -1,63 +1,29 @@
 //! Follows what is declared.
 
 use super::log::{Log, WriteMark};
-use super::{ASK, POLL, REPLACE_AFTER, Shared};
-use pipeline::kafka::{KafkaConfig, KafkaFault, Tail, Tailed, TopicPartition};
+use super::reading::{Contact, Reader, Topic};
+use super::{POLL, Shared};
+use pipeline::kafka::{KafkaFault, Tailed};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// The records of one write come together. What is missing after this time was compacted away, and is not waited for.
 const REST_OF_A_WRITE: Duration = Duration::from_millis(300);
 
-/// The thread that reads the registry topic.
+/// What the registry topic says.
 pub(super) struct Follower {
-    kafka: KafkaConfig,
-    lane: TopicPartition,
     shared: Arc<Shared>,
-    /// Told once, when the topic was read to its end for the first time.
-    first: Option<Sender<Result<(), KafkaFault>>>,
 }
 
-impl Follower {
-    pub fn new(
-        kafka: KafkaConfig,
-        lane: TopicPartition,
-        shared: &Arc<Shared>,
-        first: Sender<Result<(), KafkaFault>>,
-    ) -> Self {
-        Self {
-            kafka,
-            lane,
-            shared: Arc::clone(shared),
-            first: Some(first),
-        }
-    }
+impl Reader for Follower {
+    const WHAT: &str = "the registry";
 
-    /// Until closing. A reader that fails is replaced, and its successor reads everything anew: a deletion that nobody saw
-    /// would else be missed when even its record is gone.
-    pub fn run(mut self) {
-        while let Err(fault) = self.follow() {
-            if let Some(first) = self.first.take() {
-                // Whoever opens the registry has gone if nobody listens.
-                let _ = first.send(Err(fault));
-                return;
-            }
-            tracing::warn!(%fault, topic = %self.lane.topic, "reading the registry again from its beginning");
-            self.note_contact(false);
-            if !self.shared.pause() {
-                return;
-            }
-        }
-    }
-
-    fn follow(&mut self) -> Result<(), KafkaFault> {
-        let mut tail = Tail::open(&self.kafka, self.lane.clone())?;
+    fn follow(&mut self, topic: &mut Topic) -> Result<(), KafkaFault> {
+        let mut tail = topic.open()?;
         let mut log = Log::default();
         let mut read_all = false;
         let mut rest = Rest::default();
-        let mut contact = Instant::now();
-        let mut asked = contact;
+        let mut contact = Contact::new();
         while !self.shared.is_closing() {
             let wait = if rest.is_open() {
                 Duration::from_millis(10)
@@ -66,21 +32,19 @@ impl Follower {
             };
             match tail.next(wait)? {
                 Tailed::Record(record) => {
-                    contact = Instant::now();
-                    rest.note(log.take(&record).write, contact);
+                    let now = contact.heard();
+                    rest.note(log.take(&record).write, now);
                     if read_all && !rest.is_open() {
                         self.publish(&log);
                     }
                     continue;
                 }
                 Tailed::End => {
-                    contact = Instant::now();
+                    contact.heard();
                     if !std::mem::replace(&mut read_all, true) {
                         self.publish(&log);
                         self.note_contact(true);
-                        if let Some(first) = self.first.take() {
-                            let _ = first.send(Ok(()));
-                        }
+                        topic.was_read();
                     }
                 }
                 Tailed::Nothing => {}
@@ -89,22 +53,25 @@ impl Follower {
                 rest = Rest::default();
                 self.publish(&log);
             }
-            if asked.elapsed() >= ASK && contact.elapsed() >= ASK {
-                let is_answered = tail.is_answered(ASK);
-                asked = Instant::now();
-                if is_answered {
-                    contact = asked;
-                }
-                if read_all || !is_answered {
-                    self.note_contact(is_answered);
-                }
+            if let Some(is_answered) = contact.ask(&tail)
+                && (read_all || !is_answered)
+            {
+                self.note_contact(is_answered);
             }
-            if contact.elapsed() >= REPLACE_AFTER {
-                let why = format!("no answer for {REPLACE_AFTER:?}");
-                return Err(KafkaFault::Failed(why));
-            }
+            contact.check()?;
         }
         Ok(())
+    }
+
+    fn lose_contact(&mut self) {
+        self.note_contact(false);
+    }
+}
+
+impl Follower {
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        let shared = Arc::clone(shared);
+        Self { shared }
     }
 
     fn publish(&self, log: &Log) {

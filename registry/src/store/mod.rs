@@ -11,6 +11,7 @@ mod beats;
 mod follow;
 mod log;
 mod plan;
+mod reading;
 mod writer;
 
 pub(crate) use beats::KEY as INSTANCE_KEY;
@@ -21,7 +22,10 @@ use crate::instance::{InstanceIdentity, machine};
 use crate::model::Name;
 use crate::reporter::Reporter;
 use crate::view::View;
+use beats::Beats;
+use follow::Follower;
 use pipeline::kafka::{Admin, KafkaConfig, KafkaFault, TopicPartition, TopicSpec};
+use reading::Topic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -243,15 +247,12 @@ impl Inner {
         let (desired, status) = (lane(&self.topic), lane(&self.status_topic()));
         let (objects_read, first_objects) = std::sync::mpsc::channel();
         let (beats_read, first_beats) = std::sync::mpsc::channel();
-        let follower = follow::Follower::new(
-            self.kafka.clone(),
-            desired.clone(),
-            &self.shared,
-            objects_read,
-        );
-        let beats = beats::Beats::new(self.kafka.clone(), status, &self.shared, beats_read);
-        self.spawn("registry", move || follower.run())?;
-        self.spawn("registry-status", move || beats.run())?;
+        let topic = |lane, first| Topic::new(self.kafka.clone(), lane, &self.shared, first);
+        let objects = topic(desired.clone(), objects_read);
+        let beats = topic(status, beats_read);
+        let (follower, listener) = (Follower::new(&self.shared), Beats::new(&self.shared));
+        self.spawn("registry", move || objects.read(follower))?;
+        self.spawn("registry-status", move || beats.read(listener))?;
         let deadline = Instant::now() + FIRST_READ;
         for first in [first_objects, first_beats] {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -178,14 +178,7 @@ fn step(objects: &Objects, change: &Change) -> Result<Step, String> {
 fn apply(objects: &mut Objects, step: &Step) {
     match &step.object {
         None => objects.remove(&step.key),
-        Some(object) => objects.insert(Versioned {
-            name: object.name.clone(),
-            labels: object.labels.clone(),
-            version: step.seen,
-            written_by: String::new(),
-            written_at: jiff::Timestamp::UNIX_EPOCH,
-            spec: object.spec.clone(),
-        }),
+        Some(object) => objects.insert(Versioned::unwritten(object.clone(), step.seen)),
     }
 }
 
@@ -233,18 +226,8 @@ mod tests {
 ---
 {kind: Assignment, name: m, spec: {sources: [a]}}
 ";
-        for (n, object) in parse(text).into_iter().enumerate() {
-            let seen = n as u64 + 1;
-            let (key, object) = (object.key(), Some(object));
-            apply(
-                &mut objects,
-                &Step {
-                    key,
-                    object,
-                    seen,
-                    outcome: Outcome::Created,
-                },
-            );
+        for (version, object) in (1..).zip(parse(text)) {
+            objects.insert(Versioned::unwritten(object, version));
         }
         objects
     }
