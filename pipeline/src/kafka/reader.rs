@@ -7,7 +7,6 @@
 use super::access::Access;
 use super::feed::{FeedEvent, Lane};
 use super::forgotten::{NodeWatch, PROBE};
-use super::group_state::group_state;
 use super::member_id::member_id;
 use super::orphans::OrphanWatch;
 use super::rebalance::{FeedContext, Loss};
@@ -281,46 +280,12 @@ impl Reader {
         }
         old.retire();
         old.revoked_all(Loss::Lost);
-        let has_had_lanes = !lock(&self.shared.assignee).is_nobody();
         lock(&self.shared.assignee).assigned(None);
         self.consumer = new_consumer(&self.client, &self.shared)?;
         if let Some(topics) = lock(&self.shared.redirection).take() {
             self.subscription = Subscription::Topics(topics);
         }
-        if has_had_lanes {
-            self.wait_until_forgotten();
-        }
         Ok(())
-    }
-
-    /// A static member that is expelled while it joins is not told: its client joins again by itself under a new id and
-    /// claims the partitions it had, which another member may have by now. The group can believe that, and give this name a
-    /// partition whose owner is still finishing it. So the name stays away until that life's session has ended; and what that
-    /// life was committing is decided by then.
-    fn wait_until_forgotten(&self) {
-        const ASK: Duration = Duration::from_secs(2);
-        const PAUSE: Duration = Duration::from_millis(250);
-        let setting = |name| self.client.get(name);
-        let (Some(group), Some(instance)) = (setting("group.id"), setting("group.instance.id"))
-        else {
-            return; // a dynamic member is told, and leaves when its consumer is dropped
-        };
-        let session = setting("session.timeout.ms").and_then(|ms| ms.parse().ok());
-        // Longer than its session only another process can keep the name, and that is found out by joining.
-        let most = Duration::from_millis(session.unwrap_or(45_000)) + ASK;
-        let start = Instant::now();
-        while !self.shared.is_closing() && start.elapsed() < most {
-            match group_state(&self.consumer, group, ASK) {
-                Ok(state) => {
-                    let mut members = state.iter().flat_map(|group| &group.members);
-                    if !members.any(|member| is_life_of(instance, &member.id)) {
-                        return;
-                    }
-                }
-                Err(cause) => tracing::warn!(%cause, "asking who is in the consumer group"),
-            }
-            std::thread::sleep(PAUSE);
-        }
     }
 
     fn leave(self) {
@@ -453,15 +418,6 @@ fn new_consumer(
     Ok(consumer)
 }
 
-/// True if a static member of this name has this member id: Kafka makes it of the name, a hyphen and a UUID.
-fn is_life_of(instance: &str, member_id: &str) -> bool {
-    const UUID_LENGTH: usize = 36;
-    let rest = member_id
-        .strip_prefix(instance)
-        .and_then(|rest| rest.strip_prefix('-'));
-    rest.is_some_and(|rest| rest.len() == UUID_LENGTH)
-}
-
 /// Ends the stream however the feed thread ends, by a panic too.
 struct EndOfEvents(Arc<Shared>);
 
@@ -475,14 +431,6 @@ impl Drop for EndOfEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_not_taken_for_a_longer_one() {
-        let uuid = "123e4567-e89b-12d3-a456-426614174000";
-        assert!(is_life_of("host-0", &format!("host-0-{uuid}")));
-        assert!(!is_life_of("host", &format!("host-0-{uuid}")));
-        assert!(!is_life_of("host-0", &format!("host-{uuid}")));
-    }
 
     #[test]
     fn fences_are_too_many_only_within_a_minute() {

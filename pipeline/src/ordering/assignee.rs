@@ -14,11 +14,6 @@ impl<Id: PartialEq> Assignee<Id> {
         Self { id: None }
     }
 
-    /// True if no lanes were assigned.
-    pub fn is_nobody(&self) -> bool {
-        self.id.is_none()
-    }
-
     /// Lanes are assigned to the member of this id; None if the client has just lost it.
     pub fn assigned(&mut self, to: Option<Id>) {
         self.id = to;

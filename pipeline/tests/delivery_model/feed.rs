@@ -448,9 +448,6 @@ impl Feed {
         }
         self.leave_group(out); // the old client, as it is dropped
         (self.id, self.generation, self.owned) = (None, -1, 0);
-        if out.kafka.group.holds_instance(self.instance()) {
-            return; // until the session of its last life ends
-        }
         self.assignee.assigned(None);
         (self.is_lost, self.is_fenced, self.doubts) = (false, false, false);
         self.is_new = self.is_static;
