@@ -196,13 +196,7 @@ fn processor(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
     };
     for seen in view.live() {
         let called = seen.instance.processors.iter();
-        for one in called.filter(|one| {
-            processor
-                .spec
-                .addresses
-                .iter()
-                .any(|a| a.as_str() == one.address)
-        }) {
+        for one in called.filter(|one| state::is_called_at(&processor.spec, &one.address)) {
             let (title, address) = (seen.instance.title(), &one.address);
             writeln!(
                 text,

@@ -100,13 +100,9 @@ fn table(view: &View, kind: Kind, objects: &[&Versioned<Spec>]) -> Table {
             "SOURCE", "HOST", "INPUT", "TOPIC", "OPEN", "STATE", "SIZE", "FPS", "WATCHERS",
             "VERSION",
         ]),
-        Kind::Processor => Table::new([
-            "PROCESSOR",
-            "ADDRESSES",
-            "FOR PEOPLE",
-            "CALLED BY",
-            "VERSION",
-        ]),
+        Kind::Processor => {
+            Table::new(["PROCESSOR", "ADDRESSES", "RELEASE", "CALLED BY", "VERSION"])
+        }
         Kind::Pipeline => Table::new([
             "PIPELINE", "STAGE", "FROM", "DOES", "TO", "LANES", "LAG", "FPS", "VERSION",
         ]),
@@ -148,7 +144,7 @@ fn row(view: &View, object: &Versioned<Spec>, table: &mut Table) {
             let addresses: Vec<&str> = spec.addresses.iter().map(|one| one.as_str()).collect();
             let calls = |one: &&registry::Seen| {
                 let mut called = one.instance.processors.iter();
-                called.any(|called| addresses.contains(&called.address.as_str()))
+                called.any(|called| state::is_called_at(spec, &called.address))
             };
             let callers = view.live().filter(calls).count();
             table.row([

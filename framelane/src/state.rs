@@ -1,6 +1,6 @@
 //! How declared things are, from what the instances say.
 
-use registry::model::{Opening, Source};
+use registry::model::{Opening, Processor, Source};
 use registry::{Instance, RunningSource, Seen, Service, Versioned, View};
 
 /// How a source is: what the process that runs it says, or that nobody does.
@@ -11,6 +11,11 @@ pub struct SourceHealth<'a> {
     /// Why, for people.
     pub text: String,
     pub running: Option<(&'a Seen, &'a RunningSource)>,
+}
+
+/// Whether what an instance calls at HOST:PORT is this processor.
+pub fn is_called_at(processor: &Processor, place: &str) -> bool {
+    processor.addresses.iter().any(|one| one.place() == place)
 }
 
 /// From the live instance that runs it; else from a lost one.

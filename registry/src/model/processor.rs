@@ -29,17 +29,26 @@ impl Address {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// HOST:PORT.
+    pub fn place(&self) -> &str {
+        place(&self.0).expect("checked when it was made")
+    }
+}
+
+/// HOST:PORT of an address with a scheme.
+fn place(text: &str) -> Option<&str> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))?;
+    Some(rest.trim_end_matches('/'))
 }
 
 impl TryFrom<String> for Address {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let place = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"))
-            .map(|rest| rest.trim_end_matches('/'));
-        let is_good = place
+        let is_good = place(&text)
             .and_then(|place| place.rsplit_once(':'))
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         match is_good {
@@ -97,4 +106,21 @@ pub(super) fn version_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     }
 
     deserializer.deserialize_any(Text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_an_address_is_what_callers_name() {
+        for (text, place) in [
+            ("http://127.0.0.1:51051", "127.0.0.1:51051"),
+            ("https://gpu1:50051/", "gpu1:50051"),
+        ] {
+            let address = Address::try_from(text.to_owned()).unwrap();
+            assert_eq!(address.place(), place);
+        }
+        assert!(Address::try_from("127.0.0.1:51051".to_owned()).is_err());
+    }
 }
