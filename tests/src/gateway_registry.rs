@@ -89,6 +89,32 @@ fn the_registry_is_served_and_guarded_like_everything_else() {
 }
 
 #[test]
+fn without_tokens_the_registry_is_not_written_from_other_machines() {
+    let (topic, cam) = (name(), name());
+    let open = Gateway::start_at(shared(), "0.0.0.0:0", &["--registry", &topic]);
+    let (_, port) = open.address.rsplit_once(':').expect("HOST:PORT");
+    let address = format!("127.0.0.1:{port}");
+    let key = format!("/api/v1/sources/{cam}");
+    for asked in [
+        "POST /api/v1/apply".to_owned(),
+        format!("PUT {key}"),
+        format!("PATCH {key}"),
+        format!("DELETE {key}"),
+    ] {
+        let headers = ["Content-Type: application/yaml", "If-None-Match: *"];
+        let refused = send(&address, &asked, &headers, &source(&cam));
+        let said = refused.text();
+        assert_eq!(refused.status, 403, "{asked}: {said}");
+        assert!(said.contains("--tokens"), "{asked}: {said}");
+    }
+    let read = request(&address, "GET /api/v1/sources", &[]);
+    assert_eq!(read.json()["items"], json!([]), "nothing was written");
+    let here = Gateway::start(shared(), &["--registry", &topic]);
+    let written = apply(&here, &source(&cam), &[]);
+    assert!(written.status < 300, "{}", written.text());
+}
+
+#[test]
 fn the_page_shows_what_is_registered_and_who_runs_it() {
     let Some(browser) = Browser::open(
         "the_page_shows_what_is_registered_and_who_runs_it",

@@ -12,7 +12,7 @@ mod sources;
 mod viewer;
 mod websocket;
 
-use crate::access::{Origins, TokenFile};
+use crate::access::{Origins, Pass, TokenFile};
 use crate::supply::Sources;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -26,6 +26,8 @@ use viewer::Seats;
 pub struct App {
     pub sources: Sources,
     pub tokens: Option<Arc<TokenFile>>,
+    /// Of those who bring none.
+    pub anybody: Pass,
     pub origins: Origins,
     pub seats: Seats,
     /// True if what we set as a cookie travels by HTTPS only.
