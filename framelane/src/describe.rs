@@ -67,6 +67,12 @@ fn object_text(view: &View, key: &Key, object: Versioned<Spec>) -> anyhow::Resul
 fn taken_up(view: &View, key: &Key, version: u64, text: &mut String) -> std::fmt::Result {
     let name = key.to_string();
     let mut is_taken_up = false;
+    for seen in view.live() {
+        if let Some(why) = seen.instance.refused.get(&name) {
+            is_taken_up = true;
+            writeln!(text, "refused by {}: {why}", seen.instance.title())?;
+        }
+    }
     for seen in view.instances() {
         let Some(has) = seen.instance.applied.get(&name) else {
             continue;

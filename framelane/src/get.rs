@@ -166,7 +166,7 @@ fn row(view: &View, object: &Versioned<Spec>, table: &mut Table) {
         }
         Spec::Consumer(spec) => {
             let reads = view.assignment(&name).map(|one| names(&one.spec.sources));
-            let state = state::liveness(state::of_consumer(view, &name));
+            let state = state::of_declared_consumer(view, &object.key());
             table.row([
                 name,
                 spec.sinks.join(" "),

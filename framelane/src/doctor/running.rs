@@ -68,6 +68,14 @@ fn instances(view: &View, findings: &mut Findings) {
             ),
             _ => {}
         }
+        for (key, why) in &instance.refused {
+            findings.wrong_with(
+                "instances",
+                &*title,
+                format!("it does not take up {key}: {why}"),
+                "mend the document and apply it again, or start it in another way".to_owned(),
+            );
+        }
         for called in instance
             .processors
             .iter()
