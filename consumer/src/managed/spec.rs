@@ -6,6 +6,7 @@ use crate::monitor::ActionSpec;
 use clap::Parser;
 use pipeline::kafka::KafkaConfig;
 use registry::model::{Consumer, Name};
+use registry::secrets;
 
 /// What a managed consumer's options may not say: the registry, or the command line, says it in another way.
 const SAID_OTHERWISE: [&str; 10] = [
@@ -50,7 +51,9 @@ pub fn config(
     words.push(group_of(name));
     words.extend(spec.sinks.iter().map(|sink| format!("--sink={sink}")));
     words.extend(spec.options.words());
-    let args = Args::try_parse_from(words).map_err(|cause| first_line(&cause.to_string()))?;
+    // What is refused is said to everybody who may see the registry.
+    let args = Args::try_parse_from(words)
+        .map_err(|cause| secrets::hide_in_text(&first_line(&cause.to_string()), spec))?;
     let mut config = Config::try_from(args).map_err(|cause| format!("{cause:#}"))?;
     if commands == DeclaredCommands::Refused && runs_commands(&config) {
         return Err(
@@ -124,6 +127,17 @@ mod tests {
         let group = config.group.expect("managed consumers have one").group;
         assert_eq!(group, "framelane.consumer.m1");
         assert!(config.topics.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_does_not_tell_a_webhook_s_secrets() {
+        let options = json!({"when": "true", "do": "webhook:ftp://me:hunter2@h/secret"});
+        let error = config_of(&["stats"], options).expect_err("no webhook");
+        assert!(error.contains("ftp://h/***"), "{error}");
+        assert!(
+            !error.contains("hunter2") && !error.contains("secret"),
+            "{error}"
+        );
     }
 
     #[test]
