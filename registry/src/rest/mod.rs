@@ -10,7 +10,7 @@ mod precondition;
 mod watch;
 
 use crate::flows::FlowKind;
-use crate::model::{Key, Kind, Labels, Name, Spec, Versioned};
+use crate::model::{Key, Kind, Labels, Name, Spec, Version, Versioned};
 use crate::secrets;
 use crate::store::{Change, Registry, preview};
 use crate::view::View;
@@ -22,6 +22,7 @@ use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Who asks, for `written-by`: put into the request's extensions by whoever checks that.
 #[derive(Debug, Clone)]
@@ -172,6 +173,7 @@ async fn patch(
     let key = key_of(&kinds, &name)?;
     let view = registry.view();
     let seen = precondition::seen(&headers, None, &view, &key)?;
+    let view = as_new_as(&registry, view, &key, seen).await?;
     let patch: Value = serde_json::from_str(&body).map_err(|cause| {
         Fault::at(
             cause.line() as u64,
@@ -184,6 +186,26 @@ async fn patch(
     let document = one_document(&value.to_string(), &key).map_err(Fault::without_place)?;
     write(&registry, Change::put(document.object, seen), &extensions).await?;
     present(&registry.view(), &key).map(tagged)
+}
+
+/// The view, once it has the version that the asker has seen, from another gateway maybe: what is made of an older one and
+/// written as if it were this one would undo the changes between.
+async fn as_new_as(
+    registry: &Registry,
+    view: Arc<View>,
+    key: &Key,
+    seen: Version,
+) -> Result<Arc<View>, Fault> {
+    if view.revision() >= seen {
+        return Ok(view);
+    }
+    registry.view_from(seen).await.ok_or_else(|| {
+        let why = format!(
+            "version {seen} of {key} is not known here yet (only what came up to {}): nothing was written; ask again",
+            registry.view().revision()
+        );
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    })
 }
 
 fn merge(target: &mut Value, patch: &Value) {
