@@ -2,7 +2,7 @@
 
 use crate::args::{Access, DescribeArgs, What};
 use crate::get::asked;
-use crate::session::{self, print, warn_if_away, wrong};
+use crate::session::{self, print, warn_if_away, warn_if_unreadable, wrong};
 use crate::state::{self, ago};
 use anyhow::Context;
 use registry::{Key, Kind, Name, Seen, Spec, Versioned, View, secrets, yaml};
@@ -17,6 +17,7 @@ pub async fn run(access: Access, args: DescribeArgs) -> anyhow::Result<()> {
     match what {
         Some(What::Objects(kind)) => {
             let key = Key::new(kind, name.parse::<Name>().map_err(wrong)?);
+            warn_if_unreadable(&view, &[kind], Some(key.name.as_str()));
             let object = view.get(&key).with_context(|| {
                 format!("there is no {key}: `framelane get {kind}s` shows what there is")
             })?;

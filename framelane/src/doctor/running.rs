@@ -27,7 +27,7 @@ fn objects(view: &View, findings: &mut Findings) {
             "registry",
             &**key,
             format!(
-                "its record (version {}) cannot be read: {}",
+                "its newest record (version {}) cannot be read: {}; services go on with what they knew of it before",
                 one.version, one.why
             ),
             "use the release that wrote it, or apply the object again".to_owned(),

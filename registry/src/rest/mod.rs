@@ -11,6 +11,7 @@ mod watch;
 
 use crate::flows::FlowKind;
 use crate::model::{Key, Kind, Labels, Name, Spec, Version, Versioned};
+use crate::objects::Unreadable;
 use crate::secrets;
 use crate::store::{Change, Registry, preview};
 use crate::view::View;
@@ -102,9 +103,18 @@ async fn list(
         .filter(|one| one.has_labels(&labels))
         .map(shown)
         .collect();
-    Ok(json(
-        &json!({"items": chosen, "revision": view.revision(), "away-since": away(&view)}),
-    ))
+    Ok(json(&json!({
+        "items": chosen, "revision": view.revision(), "away-since": away(&view), "unreadable": unreadable(&view, kind),
+    })))
+}
+
+/// What is in Kafka of this kind and is not shown, or only as it was before.
+fn unreadable(view: &View, kind: Kind) -> Vec<Value> {
+    let all = view.objects().unreadable.iter();
+    let of_kind = all.filter(|(key, _)| key.split('/').next() == Some(kind.word()));
+    of_kind
+        .map(|(key, one)| json!({"key": key, "version": one.version, "why": one.why}))
+        .collect()
 }
 
 fn away(view: &View) -> Option<String> {
@@ -181,6 +191,12 @@ async fn patch(
             format!("the patch is no JSON: {cause}"),
         )
     })?;
+    if let Some(Unreadable { version, why }) = view.objects().unreadable(&key) {
+        let why = format!(
+            "version {version} of {key} cannot be read here ({why}): write it as a whole, or use the release that wrote it"
+        );
+        return Err(Fault::new(StatusCode::CONFLICT, why));
+    }
     let mut value = serde_json::to_value(present(&view, &key)?.object()).unwrap_or_default();
     merge(&mut value, &patch);
     let document = one_document(&value.to_string(), &key).map_err(Fault::without_place)?;

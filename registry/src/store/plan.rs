@@ -160,10 +160,12 @@ fn step(objects: &Objects, change: &Change) -> Result<Step, String> {
     if let Some(object) = &mut object {
         secrets::restore(&mut object.spec, present.as_ref().map(|one| &one.spec))?;
     }
+    // What it was before is no reason to leave a record there that nobody here can read.
+    let is_readable = objects.unreadable(&change.key).is_none();
     let outcome = match (&object, &present) {
         (None, None) if change.seen == 0 => Outcome::Unchanged,
         (None, _) => Outcome::Deleted,
-        (Some(new), Some(old)) if *new == old.object() => Outcome::Unchanged,
+        (Some(new), Some(old)) if is_readable && *new == old.object() => Outcome::Unchanged,
         (Some(_), None) if change.seen == 0 => Outcome::Created,
         (Some(_), _) => Outcome::Changed,
     };
@@ -272,6 +274,23 @@ mod tests {
             .collect();
         let expected = vec![Outcome::Unchanged, Outcome::Created, Outcome::Changed];
         assert_eq!(outcomes(&changes), Ok(expected));
+    }
+
+    #[test]
+    fn an_unreadable_record_is_replaced_also_by_what_was_there_before() {
+        let mut objects = objects();
+        let source = parse("{kind: Source, name: a, spec: {host: h, camera: 0}}").remove(0);
+        let unreadable = crate::objects::Unreadable {
+            version: 9,
+            why: "x".to_owned(),
+        };
+        objects.unreadable.insert("source/a".to_owned(), unreadable);
+        let outcome = |seen| {
+            let plan = plan(&objects, &[Change::put(source.clone(), seen)])?;
+            Ok(plan.steps[0].outcome)
+        };
+        assert_eq!(outcome(9), Ok(Outcome::Changed));
+        assert_eq!(outcome(1), Err(Refusal::Stale(vec![source.key()])));
     }
 
     #[test]
