@@ -2,9 +2,13 @@
 
 use crate::gateway::camera;
 use crate::harness::{Answer, Browser, Gateway, Socket, name, request, send, shared, wait_for};
+use nix::sys::signal::Signal;
 use pipeline::kafka::KafkaConfig;
 use registry::Registry;
 use serde_json::{Value, json};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 fn apply(gateway: &Gateway, yaml: &str, headers: &[&str]) -> Answer {
     let all = [headers, &["Content-Type: application/yaml"]].concat();
@@ -112,6 +116,74 @@ fn without_tokens_the_registry_is_not_written_from_other_machines() {
     let here = Gateway::start(shared(), &["--registry", &topic]);
     let written = apply(&here, &source(&cam), &[]);
     assert!(written.status < 300, "{}", written.text());
+}
+
+/// A connection that listens to the registry, and has been told all that there is.
+fn listen(address: &str, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("a gateway");
+    let asked = format!(
+        "GET /api/v1/watch HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("event: synced") {
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).unwrap();
+        assert_ne!(count, 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&part[..count]);
+    }
+    stream
+}
+
+/// Waits until the gateway has ended the answer.
+fn wait_for_the_end(what: &str, mut stream: TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    wait_for(what, || {
+        let mut part = [0; 4096];
+        loop {
+            match stream.read(&mut part) {
+                Ok(0) => return Some(()),
+                Ok(_) => {}
+                Err(cause) if cause.kind() == ErrorKind::WouldBlock => return None,
+                Err(cause) => panic!("{what}: {cause}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn who_listens_to_the_registry_has_a_seat_until_its_token_expires_or_the_gateway_stops() {
+    let (guest, me) = ("a-token-of-a-short-life", "a-token-of-a-long-life");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Far enough that it is still good when the gateway has started, on a slow machine too.
+    let expires = jiff::Timestamp::now() + Duration::from_secs(25);
+    let entries = format!(
+        "- {{name: guest, token: {guest}, topics: ['*'], registry: read, expires: '{expires}'}}\n\
+         - {{name: me, token: {me}, topics: ['*'], registry: read}}\n"
+    );
+    std::fs::write(file.path(), entries).unwrap();
+    let tokens = file.path().to_str().expect("a readable path");
+    let topic = name();
+    let args = [
+        "--registry",
+        &topic,
+        "--tokens",
+        tokens,
+        "--max-viewers",
+        "1",
+    ];
+    let gateway = Gateway::start(shared(), &args);
+    let first = listen(&gateway.address, guest);
+    let bearer = format!("Authorization: Bearer {me}");
+    let second = request(&gateway.address, "GET /api/v1/watch", &[&bearer]);
+    assert_eq!(second.status, 503, "{}", second.text());
+    wait_for_the_end("the end of the token", first);
+    assert!(jiff::Timestamp::now() >= expires);
+    let third = listen(&gateway.address, me);
+    let Gateway { process, .. } = gateway;
+    process.signal(Signal::SIGTERM);
+    wait_for_the_end("the end of the gateway", third);
+    assert_eq!(process.outcome().0, Some(0));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod ask;
 mod events;
 mod guard;
+mod listener;
 mod live;
 mod page;
 mod probes;
@@ -38,7 +39,10 @@ pub struct App {
 /// All of them, and those of the registry.
 pub fn router(app: Arc<App>) -> Router {
     let registered = app.sources.registered.as_ref();
-    let registry = registered.map_or_else(Router::new, |registered| registered.router());
+    let registry = registered.map_or_else(Router::new, |registered| {
+        let bound = from_fn_with_state(Arc::clone(&app), listener::bound);
+        registered.router().layer(bound)
+    });
     let router = Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
