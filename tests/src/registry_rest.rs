@@ -155,6 +155,29 @@ fn a_patch_is_made_of_the_version_seen_although_another_gateway_gave_it() {
 }
 
 #[test]
+fn with_a_consumer_goes_what_is_assigned_to_it() {
+    runtime().block_on(async {
+        let registry = open(shared(), &registry_name()).await;
+        let router = rest::router(registry.clone());
+        let text = format!(
+            "{CAM0}\n---\n{{kind: Consumer, name: m, spec: {{}}}}\n---\n{{kind: Assignment, name: m, spec: {{sources: [cam0]}}}}\n"
+        );
+        let (status, _, said) = ask(&router, Method::POST, "/api/v1/apply", &[], &text).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+        let before = registry.view().revision();
+        let path = "/api/v1/consumers/m";
+        let (_, tag, _) = ask(&router, Method::GET, path, &[], "").await;
+        let (status, _, said) = ask(&router, Method::DELETE, path, &[("if-match", &tag)], "").await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{said}");
+        let view = registry.view();
+        assert_eq!((view.consumers().count(), view.assignments().count()), (0, 0));
+        assert_eq!(view.sources().count(), 1);
+        let write = view.revision() - before;
+        assert!(write <= 3, "two records and the end of one transaction: {write}");
+    });
+}
+
+#[test]
 fn wrong_requests_are_told_what_is_wrong() {
     runtime().block_on(async {
         let registry = open(shared(), &registry_name()).await;

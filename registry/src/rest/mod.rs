@@ -167,7 +167,12 @@ async fn put(
     } else {
         StatusCode::OK
     };
-    write(&registry, Change::put(document.object, seen), &extensions).await?;
+    write(
+        &registry,
+        &[Change::put(document.object, seen)],
+        &extensions,
+    )
+    .await?;
     let object = present(&registry.view(), &key)?;
     Ok((status, tagged(object)).into_response())
 }
@@ -200,7 +205,12 @@ async fn patch(
     let mut value = serde_json::to_value(present(&view, &key)?.object()).unwrap_or_default();
     merge(&mut value, &patch);
     let document = one_document(&value.to_string(), &key).map_err(Fault::without_place)?;
-    write(&registry, Change::put(document.object, seen), &extensions).await?;
+    write(
+        &registry,
+        &[Change::put(document.object, seen)],
+        &extensions,
+    )
+    .await?;
     present(&registry.view(), &key).map(tagged)
 }
 
@@ -252,8 +262,17 @@ async fn delete(
     let key = key_of(&kinds, &name)?;
     let view = registry.view();
     let seen = precondition::seen(&headers, None, &view, &key)?;
-    present(&view, &key)?;
-    write(&registry, Change::delete(key, seen), &extensions).await?;
+    let view = as_new_as(&registry, view, &key, seen).await?;
+    if view.objects().version(&key) == 0 {
+        return Err(Fault::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no {key}"),
+        ));
+    }
+    let keys = [key.clone()];
+    let mut changes = vec![Change::delete(key, seen)];
+    changes.extend(Change::delete_assignments(view.objects(), &keys));
+    write(&registry, &changes, &extensions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -308,9 +327,13 @@ fn one_document(text: &str, key: &Key) -> Result<yaml::Document, Fault> {
     }
 }
 
-async fn write(registry: &Registry, change: Change, extensions: &Extensions) -> Result<(), Fault> {
+async fn write(
+    registry: &Registry,
+    changes: &[Change],
+    extensions: &Extensions,
+) -> Result<(), Fault> {
     registry
-        .write_as(&[change], &author(registry, extensions))
+        .write_as(changes, &author(registry, extensions))
         .await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a write would do to the objects that are there: decided without I/O.
 
 use crate::check::{self, Problem};
-use crate::model::{Key, Object, Version, Versioned};
+use crate::model::{Key, Kind, Object, Version, Versioned};
 use crate::objects::Objects;
 use crate::secrets;
 use serde::Serialize;
@@ -33,6 +33,19 @@ impl Change {
             object: None,
             seen,
         }
+    }
+
+    /// Deletes the assignments of the consumers among these, which are to be deleted too: nobody else could read what they
+    /// say.
+    pub fn delete_assignments(objects: &Objects, deleted: &[Key]) -> Vec<Self> {
+        let consumers = deleted.iter().filter(|key| key.kind == Kind::Consumer);
+        let assignments = consumers.map(|key| Key::new(Kind::Assignment, key.name.clone()));
+        let others = assignments.filter(|key| !deleted.contains(key));
+        let deletion = |key: Key| match objects.version(&key) {
+            0 => None,
+            version => Some(Self::delete(key, version)),
+        };
+        others.filter_map(deletion).collect()
     }
 
     pub fn key(&self) -> &Key {
@@ -322,6 +335,17 @@ mod tests {
             Change::delete(key("assignment/m"), 3),
         ];
         assert_eq!(outcomes(&together), Ok(vec![Outcome::Deleted; 2]));
+    }
+
+    #[test]
+    fn with_a_consumer_goes_what_is_assigned_to_it() {
+        let key = |text: &str| text.parse::<Key>().unwrap();
+        let objects = objects();
+        let more = |deleted: &[Key]| Change::delete_assignments(&objects, deleted);
+        let assignment = Change::delete(key("assignment/m"), 3);
+        assert_eq!(more(&[key("source/a"), key("consumer/m")]), [assignment]);
+        assert_eq!(more(&[key("consumer/m"), key("assignment/m")]), []);
+        assert_eq!(more(&[key("consumer/n")]), []);
     }
 
     #[test]
