@@ -210,6 +210,11 @@ pub struct ManagedArgs {
     #[arg(long, value_name = "NAME", requires = "managed")]
     pub name: Option<Name>,
 
+    /// Run exec: actions that the registry declares: whoever may write it then runs commands here, as this consumer's user.
+    /// Without it a declaration that has some is refused
+    #[arg(long, requires = "managed")]
+    pub allow_exec: bool,
+
     /// Where the registry is
     #[command(flatten)]
     pub registry: RegistryArgs,

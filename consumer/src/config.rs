@@ -35,6 +35,17 @@ pub struct ManagedConfig {
     pub name: Name,
     /// The registry's topic.
     pub registry: String,
+    /// What may be done with the commands that it declares.
+    pub commands: DeclaredCommands,
+}
+
+/// What becomes of `exec:` actions that somebody else declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeclaredCommands {
+    /// A declaration that has some is not taken up.
+    Refused,
+    /// They run, as this process's user.
+    Allowed,
 }
 
 impl TryFrom<Args> for Work {
@@ -48,6 +59,10 @@ impl TryFrom<Args> for Work {
             kafka: KafkaConfig::try_from(args.kafka)?,
             name,
             registry: args.managed.registry.registry.to_string(),
+            commands: match args.managed.allow_exec {
+                true => DeclaredCommands::Allowed,
+                false => DeclaredCommands::Refused,
+            },
         })))
     }
 }

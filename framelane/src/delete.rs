@@ -3,7 +3,7 @@
 use crate::args::{Access, DeleteArgs, Report, What};
 use crate::get::asked;
 use crate::session::{self, plain, print, wrong};
-use registry::{Change, Key, Kind, Name, View, Written};
+use registry::{Change, Key, Name, Written};
 use serde_json::json;
 
 pub async fn run(access: Access, args: DeleteArgs) -> anyhow::Result<()> {
@@ -18,22 +18,9 @@ pub async fn run(access: Access, args: DeleteArgs) -> anyhow::Result<()> {
         }
         changes.push(Change::delete(key.clone(), args.version.unwrap_or(present)));
     }
-    changes.extend(assignments(&view, &keys));
+    changes.extend(Change::delete_assignments(view.objects(), &keys));
     let written = registry.write(&changes).await.map_err(plain)?;
     show(&written, args.output)
-}
-
-/// The assignments of consumers that go: nobody else could read what they say.
-fn assignments(view: &View, keys: &[Key]) -> Vec<Change> {
-    let consumers = keys.iter().filter(|key| key.kind == Kind::Consumer);
-    consumers
-        .map(|key| Key::new(Kind::Assignment, key.name.clone()))
-        .filter(|key| !keys.contains(key))
-        .filter_map(|key| match view.objects().version(&key) {
-            0 => None,
-            version => Some(Change::delete(key, version)),
-        })
-        .collect()
 }
 
 fn keys(args: &DeleteArgs) -> anyhow::Result<Vec<Key>> {

@@ -2,7 +2,7 @@
 
 use crate::args::{Access, DescribeArgs, What};
 use crate::get::asked;
-use crate::session::{self, print, warn_if_away, wrong};
+use crate::session::{self, print, warn_if_away, warn_if_unreadable, wrong};
 use crate::state::{self, ago};
 use anyhow::Context;
 use registry::{Key, Kind, Name, Seen, Spec, Versioned, View, secrets, yaml};
@@ -17,6 +17,7 @@ pub async fn run(access: Access, args: DescribeArgs) -> anyhow::Result<()> {
     match what {
         Some(What::Objects(kind)) => {
             let key = Key::new(kind, name.parse::<Name>().map_err(wrong)?);
+            warn_if_unreadable(&view, &[kind], Some(key.name.as_str()));
             let object = view.get(&key).with_context(|| {
                 format!("there is no {key}: `framelane get {kind}s` shows what there is")
             })?;
@@ -67,6 +68,12 @@ fn object_text(view: &View, key: &Key, object: Versioned<Spec>) -> anyhow::Resul
 fn taken_up(view: &View, key: &Key, version: u64, text: &mut String) -> std::fmt::Result {
     let name = key.to_string();
     let mut is_taken_up = false;
+    for seen in view.live() {
+        if let Some(why) = seen.instance.refused.get(&name) {
+            is_taken_up = true;
+            writeln!(text, "refused by {}: {why}", seen.instance.title())?;
+        }
+    }
     for seen in view.instances() {
         let Some(has) = seen.instance.applied.get(&name) else {
             continue;

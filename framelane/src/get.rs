@@ -1,7 +1,7 @@
 //! `framelane get`: a line for each object or instance, or its document.
 
 use crate::args::{Access, Form, GetArgs, What};
-use crate::session::{self, print, warn_if_away, wrong};
+use crate::session::{self, print, warn_if_away, warn_if_unreadable, wrong};
 use crate::state;
 use crate::table::Table;
 use anyhow::Context;
@@ -24,12 +24,14 @@ pub async fn run(access: Access, args: GetArgs) -> anyhow::Result<()> {
     if let Some(name) = &name {
         objects.retain(|one| one.name == *name.as_str());
         if objects.is_empty() {
+            warn_if_unreadable(&view, &kinds, Some(name));
             anyhow::bail!(
                 "there is no {}/{name}: `framelane get` shows what there is",
                 kinds[0]
             );
         }
     }
+    warn_if_unreadable(&view, &kinds, name.as_deref());
     let labels: BTreeMap<String, String> = args.label.iter().cloned().collect();
     objects.retain(|one| one.has_labels(&labels));
     if !args.show_secrets {
@@ -162,7 +164,7 @@ fn row(view: &View, object: &Versioned<Spec>, table: &mut Table) {
         }
         Spec::Consumer(spec) => {
             let reads = view.assignment(&name).map(|one| names(&one.spec.sources));
-            let state = state::liveness(state::of_consumer(view, &name));
+            let state = state::of_declared_consumer(view, &object.key());
             table.row([
                 name,
                 spec.sinks.join(" "),

@@ -69,6 +69,23 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Names what is in Kafka of these kinds, or of one name, and is not shown as it is there.
+pub fn warn_if_unreadable(view: &registry::View, kinds: &[registry::Kind], name: Option<&str>) {
+    for (key, one) in &view.objects().unreadable {
+        let (kind, of) = key.split_once('/').unwrap_or((key, ""));
+        let is_asked =
+            kinds.iter().any(|one| one.word() == kind) && name.is_none_or(|name| name == of);
+        let is_foreign = kinds.len() == registry::Kind::ALL.len() && name.is_none();
+        if is_asked || is_foreign {
+            eprintln!(
+                "warning: {key}: its newest record (version {}) cannot be read by this release: {}; services go on with what \
+                 they knew of it before",
+                one.version, one.why
+            );
+        }
+    }
+}
+
 /// Said beside every answer that may be old.
 pub fn warn_if_away(view: &registry::View) {
     if let Some(since) = view.away_since() {

@@ -1,7 +1,7 @@
 //! How declared things are, from what the instances say.
 
 use registry::model::{Opening, Processor, Source};
-use registry::{Instance, RunningSource, Seen, Service, Versioned, View};
+use registry::{Instance, Key, RunningSource, Seen, Service, Versioned, View};
 
 /// How a source is: what the process that runs it says, or that nobody does.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +71,16 @@ pub fn of_consumer<'a>(view: &'a View, name: &'a str) -> impl Iterator<Item = &'
     view.instances().filter(move |seen| {
         seen.instance.service == Service::Consumer && seen.instance.name == name
     })
+}
+
+/// As [`liveness`], or `refused`: what is declared is not taken up (`describe` says why).
+pub fn of_declared_consumer(view: &View, key: &Key) -> &'static str {
+    let (name, text) = (key.name.as_str(), key.to_string());
+    let refuses = |seen: &Seen| seen.is_live() && seen.instance.refused.contains_key(&text);
+    match of_consumer(view, name).any(refuses) {
+        true => "refused",
+        false => liveness(of_consumer(view, name)),
+    }
 }
 
 /// `live`, `lost` or `not running`.

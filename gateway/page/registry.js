@@ -36,8 +36,10 @@ export class Registry {
 
   #show(sources, flows, processors, consumers, assignments, instances) {
     const running = new Map();
+    const refused = new Map();
     for (const instance of instances.filter((one) => one.liveness === "live")) {
       for (const source of instance.sources) running.set(source.name, source);
+      for (const [key, why] of Object.entries(instance.refused)) refused.set(key, why);
     }
     const assigned = new Map(assignments.map((one) => [one.name, one.spec.sources.join(", ")]));
     this.node.replaceChildren(
@@ -55,10 +57,11 @@ export class Registry {
         flow.processor ?? "joins results",
       ])),
       table("Processors", ["name", "addresses"], processors.map((one) => [one.name, one.spec.addresses.join(", ")])),
-      table("Consumers", ["name", "watches", "sinks"], consumers.map((one) => [
+      table("Consumers", ["name", "watches", "sinks", "refused"], consumers.map((one) => [
         one.name,
         assigned.get(one.name) ?? "nothing is assigned",
         (one.spec.sinks ?? []).join(", "),
+        element("span", { className: "bad" }, refused.get(`consumer/${one.name}`) ?? ""),
       ])),
       table("Processes", ["what", "state", "reads", "lag", "in flight", "p99", "seen"], instances.map((one) => [
         `${one.service} ${one.name}`.trim() + ` on ${one.host}`,

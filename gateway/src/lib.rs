@@ -30,6 +30,7 @@ mod stats;
 mod supply;
 mod telemetry;
 
+use crate::access::Pass;
 use crate::config::Config;
 use crate::kafka::Kafka;
 use crate::live::{Live, Tools};
@@ -90,6 +91,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             registered: registered.clone(),
         },
         tokens: config.tokens.clone(),
+        anybody: Pass::anybody(config.listen.ip()),
         is_secure: config.tls.is_some() || config.origins.has_https(),
         origins: config.origins.clone(),
         seats: ViewerSeats::new(config.max_viewers),
@@ -156,13 +158,14 @@ fn announce(config: &Config, server: &Server) -> anyhow::Result<String> {
         "http"
     };
     tracing::info!("listening at {scheme}://{address}/");
-    if !address.ip().is_loopback() {
+    if !address.ip().to_canonical().is_loopback() {
         if config.tls.is_none() {
             tracing::warn!(%address, "pictures can be read on their way to other machines: give --tls-cert and --tls-key, or \
                 put a proxy with TLS in front");
         }
         if config.tokens.is_none() {
-            tracing::warn!(%address, "everybody who reaches this port sees every topic: give --tokens");
+            tracing::warn!(%address, "everybody who reaches this port sees every topic, and what the registry says but \
+                for passwords; nobody may write the registry here: give --tokens");
         }
     }
     if let Some(file) = &config.port_file {

@@ -100,6 +100,8 @@ pub struct Instance {
     pub applied: BTreeMap<String, Version>,
     /// Where it can be reached, http://HOST:PORT; empty if nowhere.
     pub address: String,
+    /// Why it has not taken up an object as it is declared, by KIND/NAME.
+    pub refused: BTreeMap<String, String>,
 }
 
 fn as_text<S: serde::Serializer>(time: &jiff::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -130,12 +132,18 @@ impl Instance {
             processors: Vec::new(),
             applied: BTreeMap::new(),
             address: String::new(),
+            refused: BTreeMap::new(),
         }
     }
 
     /// Notes that this version of an object has been taken up.
     pub fn apply(&mut self, key: &Key, version: Version) {
         self.applied.insert(key.to_string(), version);
+    }
+
+    /// Notes why an object is not taken up as it is declared.
+    pub fn refuse(&mut self, key: &Key, why: &str) {
+        self.refused.insert(key.to_string(), why.to_owned());
     }
 
     /// Notes that an object is no longer followed.

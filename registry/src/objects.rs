@@ -17,7 +17,8 @@ pub struct Objects {
     pub pipelines: Map<Pipeline>,
     pub consumers: Map<Consumer>,
     pub assignments: Map<Assignment>,
-    /// Records that say nothing that this release understands, by the keys in Kafka.
+    /// Newest records that say nothing that this release understands, by the keys in Kafka. An object of such a key is as it
+    /// was when it could be read last.
     pub unreadable: BTreeMap<String, Unreadable>,
 }
 
@@ -32,6 +33,10 @@ impl Objects {
     /// Puts one in, in place of the one of the same kind and name.
     pub fn insert(&mut self, object: Versioned<Spec>) {
         self.unreadable.remove(&object.key().to_string());
+        self.place(object);
+    }
+
+    fn place(&mut self, object: Versioned<Spec>) {
         let name = object.name.clone();
         let Versioned { spec, .. } = &object;
         match spec.clone() {
@@ -40,6 +45,20 @@ impl Objects {
             Spec::Pipeline(spec) => put(&mut self.pipelines, name, object, spec),
             Spec::Consumer(spec) => put(&mut self.consumers, name, object, spec),
             Spec::Assignment(spec) => put(&mut self.assignments, name, object, spec),
+        }
+    }
+
+    /// The newest record of this object, if it cannot be read.
+    pub fn unreadable(&self, key: &Key) -> Option<&Unreadable> {
+        self.unreadable.get(&key.to_string())
+    }
+
+    /// Keeps what was known before of objects that cannot be read now, where nothing older of them is left in Kafka either.
+    pub(crate) fn keep_unreadable(&mut self, before: &Self) {
+        let keys = self.unreadable.keys().filter_map(|key| key.parse().ok());
+        let lost: Vec<Key> = keys.filter(|key| self.get(key).is_none()).collect();
+        for object in lost.iter().filter_map(|key| before.get(key)) {
+            self.place(object);
         }
     }
 
@@ -68,8 +87,11 @@ impl Objects {
         }
     }
 
-    /// The version of an object; 0 if there is none.
+    /// The version of an object, which is that of its newest record, readable or not; 0 if there is none.
     pub fn version(&self, key: &Key) -> Version {
+        if let Some(unreadable) = self.unreadable(key) {
+            return unreadable.version;
+        }
         let name = &key.name;
         let known = match key.kind {
             Kind::Source => self.sources.get(name).map(|one| one.version),
@@ -78,8 +100,7 @@ impl Objects {
             Kind::Consumer => self.consumers.get(name).map(|one| one.version),
             Kind::Assignment => self.assignments.get(name).map(|one| one.version),
         };
-        let unreadable = || self.unreadable.get(&key.to_string()).map(|one| one.version);
-        known.or_else(unreadable).unwrap_or(0)
+        known.unwrap_or(0)
     }
 
     /// All of one kind, by name.

@@ -38,7 +38,8 @@ impl View {
         }
     }
 
-    pub(crate) fn set_objects(&mut self, objects: Objects, revision: u64) {
+    pub(crate) fn set_objects(&mut self, mut objects: Objects, revision: u64) {
+        objects.keep_unreadable(&self.desired.objects);
         self.desired = Arc::new(Desired::new(objects, revision));
     }
 

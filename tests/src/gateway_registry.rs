@@ -2,9 +2,13 @@
 
 use crate::gateway::camera;
 use crate::harness::{Answer, Browser, Gateway, Socket, name, request, send, shared, wait_for};
+use nix::sys::signal::Signal;
 use pipeline::kafka::KafkaConfig;
 use registry::Registry;
 use serde_json::{Value, json};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 fn apply(gateway: &Gateway, yaml: &str, headers: &[&str]) -> Answer {
     let all = [headers, &["Content-Type: application/yaml"]].concat();
@@ -86,6 +90,100 @@ fn the_registry_is_served_and_guarded_like_everything_else() {
     );
     let none = Gateway::start(shared(), &["--registry", "none"]);
     assert_eq!(none.get("/api/v1/sources").status, 404);
+}
+
+#[test]
+fn without_tokens_the_registry_is_not_written_from_other_machines() {
+    let (topic, cam) = (name(), name());
+    let open = Gateway::start_at(shared(), "0.0.0.0:0", &["--registry", &topic]);
+    let (_, port) = open.address.rsplit_once(':').expect("HOST:PORT");
+    let address = format!("127.0.0.1:{port}");
+    let key = format!("/api/v1/sources/{cam}");
+    for asked in [
+        "POST /api/v1/apply".to_owned(),
+        format!("PUT {key}"),
+        format!("PATCH {key}"),
+        format!("DELETE {key}"),
+    ] {
+        let headers = ["Content-Type: application/yaml", "If-None-Match: *"];
+        let refused = send(&address, &asked, &headers, &source(&cam));
+        let said = refused.text();
+        assert_eq!(refused.status, 403, "{asked}: {said}");
+        assert!(said.contains("--tokens"), "{asked}: {said}");
+    }
+    let read = request(&address, "GET /api/v1/sources", &[]);
+    assert_eq!(read.json()["items"], json!([]), "nothing was written");
+    let here = Gateway::start(shared(), &["--registry", &topic]);
+    let written = apply(&here, &source(&cam), &[]);
+    assert!(written.status < 300, "{}", written.text());
+}
+
+/// A connection that listens to the registry, and has been told all that there is.
+fn listen(address: &str, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("a gateway");
+    let asked = format!(
+        "GET /api/v1/watch HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("event: synced") {
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).unwrap();
+        assert_ne!(count, 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&part[..count]);
+    }
+    stream
+}
+
+/// Waits until the gateway has ended the answer.
+fn wait_for_the_end(what: &str, mut stream: TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    wait_for(what, || {
+        let mut part = [0; 4096];
+        loop {
+            match stream.read(&mut part) {
+                Ok(0) => return Some(()),
+                Ok(_) => {}
+                Err(cause) if cause.kind() == ErrorKind::WouldBlock => return None,
+                Err(cause) => panic!("{what}: {cause}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn who_listens_to_the_registry_has_a_seat_until_its_token_expires_or_the_gateway_stops() {
+    let (guest, me) = ("a-token-of-a-short-life", "a-token-of-a-long-life");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Far enough that it is still good when the gateway has started, on a slow machine too.
+    let expires = jiff::Timestamp::now() + Duration::from_secs(25);
+    let entries = format!(
+        "- {{name: guest, token: {guest}, topics: ['*'], registry: read, expires: '{expires}'}}\n\
+         - {{name: me, token: {me}, topics: ['*'], registry: read}}\n"
+    );
+    std::fs::write(file.path(), entries).unwrap();
+    let tokens = file.path().to_str().expect("a readable path");
+    let topic = name();
+    let args = [
+        "--registry",
+        &topic,
+        "--tokens",
+        tokens,
+        "--max-viewers",
+        "1",
+    ];
+    let gateway = Gateway::start(shared(), &args);
+    let first = listen(&gateway.address, guest);
+    let bearer = format!("Authorization: Bearer {me}");
+    let second = request(&gateway.address, "GET /api/v1/watch", &[&bearer]);
+    assert_eq!(second.status, 503, "{}", second.text());
+    wait_for_the_end("the end of the token", first);
+    assert!(jiff::Timestamp::now() >= expires);
+    let third = listen(&gateway.address, me);
+    let Gateway { process, .. } = gateway;
+    process.signal(Signal::SIGTERM);
+    wait_for_the_end("the end of the gateway", third);
+    assert_eq!(process.outcome().0, Some(0));
 }
 
 #[test]

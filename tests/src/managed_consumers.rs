@@ -311,3 +311,46 @@ fn a_change_of_options_and_a_kill_lose_and_double_nothing() {
     assert!(again.stop().success());
     assert_unbroken(&Lines::read(&file), &source);
 }
+
+#[test]
+fn commands_that_are_declared_run_only_where_they_are_allowed() {
+    let lab = Lab::new(shared());
+    let (source, consumer) = (name(), name());
+    declare(&lab, "lab1", &source, Open::Always, ENDLESS);
+    let ran = lab.path("ran");
+    let declare_consumer = |action: &str| {
+        lab.apply(&format!(
+            "kind: Consumer\nname: {consumer}\nspec:\n  sinks: [\"null\"]\n  options: {{when: \"true\", do: {action:?}}}\n"
+        ));
+    };
+    let command = format!("exec:touch {}", ran.display());
+    declare_consumer(&command);
+    lab.assign(&consumer, &[&source]);
+    let _producer = lab.producer();
+    let key = format!("consumer/{consumer}");
+    let refuses = |running: &Process| {
+        let said = lab.wait_for_instance("the refusal", |one| one.refused.contains_key(&key));
+        assert!(said.refused[&key].contains("--allow-exec"), "{said:?}");
+        running.wait_for_log("--allow-exec");
+    };
+    let careful = lab.consumer(&consumer);
+    refuses(&careful);
+    // What it may run it takes up, and goes on with it when the command comes back.
+    declare_consumer(&format!("jsonl:{}", lab.path("alerts").display()));
+    lab.wait_until_assigned(&consumer);
+    lab.wait_for_instance("no refusal", |one| {
+        one.applied.contains_key(&key) && one.refused.is_empty()
+    });
+    declare_consumer(&command);
+    refuses(&careful);
+    wait_for("alerts in the meantime", || {
+        std::fs::read_to_string(lab.path("alerts"))
+            .is_ok_and(|text| text.lines().count() > 20)
+            .then_some(())
+    });
+    assert!(!ran.exists(), "the command has run");
+    assert!(careful.stop().success());
+    let trusting = lab.consumer_with(&consumer, &["--allow-exec"]);
+    wait_for("the command", || ran.exists().then_some(()));
+    assert!(trusting.stop().success());
+}

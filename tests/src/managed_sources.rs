@@ -1,12 +1,13 @@
 //! `producer --managed`: sources come, change and go while the others go on; two producers of one host.
 
 use crate::harness::{
-    Follower, Lab, Lines, Process, clip, consume, lines_so_far, name, shared, wait_for,
+    Follower, Lab, Lines, Process, clip, consume, lines_so_far, name, publish_raw, shared, wait_for,
 };
+use crate::registry_lab::{framelane, framelane_ok};
 use jiff::Timestamp;
 use kafka_node::{Kafka, Options};
 use nix::sys::signal::Signal;
-use registry::instance::{Service, SourceState};
+use registry::instance::{RunningSource, Service, SourceState};
 use std::time::{Duration, Instant};
 
 /// Asserts that an epoch's frames are there from 0 on without a hole, and returns how many.
@@ -317,4 +318,48 @@ fn while_the_registry_cannot_be_heard_what_runs_goes_on() {
         let count = assert_whole(&lines, source, 1);
         lines.assert_run(source, 1, count, "stopped");
     }
+}
+
+#[test]
+fn what_runs_goes_on_when_its_object_cannot_be_read_any_more() {
+    let lab = Lab::new(shared());
+    let source = name();
+    lab.apply_pattern(&source, "");
+    let producer = lab.producer();
+    let before = lab.wait_for_state(&source, SourceState::Live);
+    let key = format!("source/{source}");
+    publish_raw(shared(), &lab.topic, &key, b"of a later release");
+    let noted = wait_for("the record to be noted", || {
+        let view = lab.view();
+        view.objects().unreadable.get(&key).cloned()
+    });
+    let ends = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < ends {
+        let said = lab.said(&source).expect("its producer is live");
+        assert_eq!(said.state, SourceState::Live, "{said:?}");
+        std::thread::sleep(Duration::from_millis(100)); // what would close it closes it soon
+    }
+    let after = lab.wait_for_state(&source, SourceState::Live);
+    let epoch = |said: &RunningSource| said.last.map(|last| last.epoch);
+    assert_eq!(epoch(&after), epoch(&before), "it was not opened anew");
+    assert!(after.frames > before.frames);
+    for args in [
+        &["get"][..],
+        &["get", "source", &source],
+        &["describe", "source", &source],
+    ] {
+        let said = framelane_ok(shared(), &lab.topic, args);
+        let told = format!(
+            "{key}: its newest record (version {}) cannot be read",
+            noted.version
+        );
+        assert!(said.contains(&told), "{args:?}: {said}");
+    }
+    let (code, said) = framelane(shared(), &lab.topic, &["doctor", "--watch", "1s"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot be read"), "{said}");
+    // Applied again, as it was, it can be read by everybody.
+    lab.apply_pattern(&source, "");
+    assert!(lab.view().objects().unreadable.is_empty());
+    assert!(producer.stop().success());
 }

@@ -117,6 +117,67 @@ fn objects_are_made_read_changed_and_deleted_by_their_versions() {
 }
 
 #[test]
+fn a_patch_is_made_of_the_version_seen_although_another_gateway_gave_it() {
+    runtime().block_on(async {
+        let topic = registry_name();
+        let (there, here) = (open(shared(), &topic).await, open(shared(), &topic).await);
+        let first = put(&there, source("cam0", 30), 0).await.unwrap();
+        let second = put(&there, source("cam0", 25), first).await.unwrap();
+        // A write that nobody comes between takes as much of the topic as the one before.
+        let third = 2 * second - first;
+        let router = rest::router(here.clone());
+        let path = "/api/v1/sources/cam0";
+        let seen = format!("\"{third}\"");
+        let patch = r#"{"labels": {"site": "lab"}}"#;
+        let headers = [("if-match", seen.as_str())];
+        let patched = ask(&router, Method::PATCH, path, &headers, patch);
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            put(&there, source("cam0", 20), second).await.unwrap()
+        };
+        let ((status, _, said), written) = tokio::join!(patched, meanwhile);
+        assert_eq!(written, third, "the version that was asked for");
+        assert_eq!(status, StatusCode::OK, "{said}");
+        assert_eq!(said["labels"]["site"], "lab");
+        assert_eq!(
+            said["spec"]["options"]["fps"], 20,
+            "the change between is kept"
+        );
+        // What never comes is not waited for for ever.
+        let headers = [("if-match", "\"1000000\"")];
+        let (status, _, said) = ask(&router, Method::PATCH, path, &headers, patch).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+        assert!(
+            said["error"].as_str().unwrap().contains("version 1000000"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn with_a_consumer_goes_what_is_assigned_to_it() {
+    runtime().block_on(async {
+        let registry = open(shared(), &registry_name()).await;
+        let router = rest::router(registry.clone());
+        let text = format!(
+            "{CAM0}\n---\n{{kind: Consumer, name: m, spec: {{}}}}\n---\n{{kind: Assignment, name: m, spec: {{sources: [cam0]}}}}\n"
+        );
+        let (status, _, said) = ask(&router, Method::POST, "/api/v1/apply", &[], &text).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+        let before = registry.view().revision();
+        let path = "/api/v1/consumers/m";
+        let (_, tag, _) = ask(&router, Method::GET, path, &[], "").await;
+        let (status, _, said) = ask(&router, Method::DELETE, path, &[("if-match", &tag)], "").await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{said}");
+        let view = registry.view();
+        assert_eq!((view.consumers().count(), view.assignments().count()), (0, 0));
+        assert_eq!(view.sources().count(), 1);
+        let write = view.revision() - before;
+        assert!(write <= 3, "two records and the end of one transaction: {write}");
+    });
+}
+
+#[test]
 fn wrong_requests_are_told_what_is_wrong() {
     runtime().block_on(async {
         let registry = open(shared(), &registry_name()).await;

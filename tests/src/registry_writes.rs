@@ -5,7 +5,8 @@ use crate::registry_lab::{
     file, framelane_ok, key, object, objects, open, put, registry_name, runtime, source, start,
 };
 use pipeline::kafka::{Admin, KafkaConfig, StretchReader, TopicPartition, TopicSpec};
-use registry::{Change, Outcome, Registry, RegistryError};
+use registry::{Change, Outcome, Registry, RegistryError, View};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Raises the number in a label by one, however often others come first. Each writer has clients of its own.
@@ -151,12 +152,41 @@ fn what_was_deleted_and_made_anew_is_not_taken_for_what_it_was() {
     });
 }
 
+/// How many sources a view has, and their numbers of frames a second: of a part of a write there are some, or two numbers.
+type Sight = (usize, BTreeSet<String>);
+
+fn sight(view: &View) -> Sight {
+    let fps = view
+        .sources()
+        .map(|one| one.spec.options.get("fps").unwrap().to_string());
+    (view.sources().count(), fps.collect())
+}
+
+/// Everything that a reader is shown, until it has seen the last write.
+async fn watch(reader: Registry, last: Sight) -> Vec<Sight> {
+    let mut changes = reader.changes();
+    let mut seen = Vec::new();
+    loop {
+        let now = sight(&changes.borrow_and_update().clone());
+        if seen.last() != Some(&now) {
+            seen.push(now.clone());
+        }
+        if now == last {
+            return seen;
+        }
+        let changed = tokio::time::timeout(Duration::from_secs(60), changes.changed());
+        changed.await.expect("what was written").unwrap();
+    }
+}
+
 #[test]
 fn a_write_is_seen_as_a_whole() {
     let topic = registry_name();
     runtime().block_on(async {
         let (writer, reader) = (open(shared(), &topic).await, open(shared(), &topic).await);
-        let mut changes = reader.changes();
+        let all = |fps: u32| (200, BTreeSet::from([fps.to_string()]));
+        // It watches before anything is written: what was torn for a moment is whole afterwards.
+        let watching = tokio::spawn(watch(reader, all(25)));
         let many = |fps| (0..200).map(move |n| source(&format!("cam{n}"), fps));
         let made: Vec<Change> = many(30).map(|one| Change::put(one, 0)).collect();
         let written = writer.write(&made).await.unwrap();
@@ -164,23 +194,10 @@ fn a_write_is_seen_as_a_whole() {
             .zip(&written)
             .map(|(one, old)| Change::put(one, old.version));
         writer.write(&next.collect::<Vec<_>>()).await.unwrap();
-        let last = writer.view().revision();
-        loop {
-            let view = changes.borrow_and_update().clone();
-            let fps: std::collections::BTreeSet<String> = view
-                .sources()
-                .map(|one| one.spec.options.get("fps").unwrap().to_string())
-                .collect();
-            assert!(fps.len() <= 1, "a part of a write was shown: {fps:?}");
-            assert!([0, 200].contains(&view.sources().count()));
-            if view.revision() == last {
-                break;
-            }
-            tokio::time::timeout(Duration::from_secs(30), changes.changed())
-                .await
-                .unwrap()
-                .unwrap();
-        }
+        let seen = watching.await.unwrap();
+        let whole = [(0, BTreeSet::new()), all(30), all(25)];
+        let torn: Vec<&Sight> = seen.iter().filter(|one| !whole.contains(one)).collect();
+        assert!(torn.is_empty(), "a part of a write was shown: {torn:?}");
     });
 }
 

@@ -14,7 +14,7 @@ mod standing;
 mod subjects;
 mod topics;
 
-use crate::config::ManagedConfig;
+use crate::config::{DeclaredCommands, ManagedConfig};
 use anyhow::Context;
 use registry::instance::{InstanceIdentity, Service};
 use registry::model::{Consumer, Key, Kind, Version, Versioned};
@@ -38,6 +38,12 @@ pub(crate) struct Declared {
 
 /// Runs until `shutdown`, or until everything was shown (`when-closed: exit`).
 pub async fn run(settings: ManagedConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
+    if settings.commands == DeclaredCommands::Allowed {
+        tracing::warn!(
+            registry = settings.registry,
+            "--allow-exec: whoever may write the registry can run commands here, as this consumer's user"
+        );
+    }
     let registry = Registry::open(&settings.kafka, &settings.registry).await?;
     let reporter = registry.reporter(InstanceIdentity::here(Service::Consumer, &settings.name))?;
     let following = Following {
@@ -84,11 +90,17 @@ impl Following {
                 .version(&Key::new(Kind::Consumer, name.clone()));
             let is_new = said.replace(version) != Some(version);
             match view.consumer(name).map(|consumer| self.check(consumer)) {
-                Some(Ok(declared)) => return Ok(Some(declared)),
+                Some(Ok(declared)) => {
+                    self.reporter.update(|instance| instance.refused.clear());
+                    return Ok(Some(declared));
+                }
                 Some(Err(why)) if is_new => {
                     tracing::error!("consumer {name}: {why}; waiting for a change");
+                    let key = Key::new(Kind::Consumer, name.clone());
+                    self.reporter.update(|instance| instance.refuse(&key, &why));
                 }
                 None if is_new => {
+                    self.reporter.update(|instance| instance.refused.clear());
                     tracing::info!(
                         "no consumer {name} is declared yet; waiting for one (framelane apply)"
                     );
@@ -104,7 +116,12 @@ impl Following {
 
     fn check(&self, consumer: &Versioned<Consumer>) -> Result<Declared, String> {
         let settings = &self.settings;
-        let config = spec::config(&settings.name, &consumer.spec, &settings.kafka)?;
+        let config = spec::config(
+            &settings.name,
+            &consumer.spec,
+            &settings.kafka,
+            settings.commands,
+        )?;
         Ok(Declared {
             consumer: consumer.clone(),
             config,

@@ -37,8 +37,8 @@ pub struct Session<'a> {
     steering: Option<Steering>,
     choice: Choice,
     topics: Topics,
-    /// The newest declaration that could not be taken up.
-    refused: Option<Version>,
+    /// The newest declaration that could not be taken up, and why.
+    refused: Option<(Version, String)>,
 }
 
 impl<'a> Session<'a> {
@@ -133,9 +133,8 @@ impl<'a> Session<'a> {
         let Some(consumer) = view.consumer(&self.following.settings.name) else {
             return false;
         };
-        if consumer.version == self.declared.consumer.version
-            || self.refused == Some(consumer.version)
-        {
+        let refused = self.refused.as_ref().map(|(version, _)| *version);
+        if consumer.version == self.declared.consumer.version || refused == Some(consumer.version) {
             return true;
         }
         let is_same = {
@@ -145,12 +144,13 @@ impl<'a> Session<'a> {
         match self.following.check(consumer) {
             Ok(declared) if is_same => {
                 self.declared = declared;
+                self.refused = None;
                 true
             }
             Ok(_) => false,
             Err(why) => {
                 tracing::error!("consumer {}: {why}; going on as before", consumer.name);
-                self.refused = Some(consumer.version);
+                self.refused = Some((consumer.version, why));
                 true
             }
         }
@@ -207,6 +207,10 @@ impl<'a> Session<'a> {
             applied
                 .iter()
                 .for_each(|(key, version)| instance.apply(key, *version));
+            instance.refused.clear();
+            if let Some((_, why)) = &self.refused {
+                instance.refuse(&Key::new(Kind::Consumer, name.clone()), why);
+            }
         });
     }
 }

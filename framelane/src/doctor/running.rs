@@ -27,7 +27,7 @@ fn objects(view: &View, findings: &mut Findings) {
             "registry",
             &**key,
             format!(
-                "its record (version {}) cannot be read: {}",
+                "its newest record (version {}) cannot be read: {}; services go on with what they knew of it before",
                 one.version, one.why
             ),
             "use the release that wrote it, or apply the object again".to_owned(),
@@ -67,6 +67,14 @@ fn instances(view: &View, findings: &mut Findings) {
                 "let both keep their time with NTP (chrony, systemd-timesyncd), or look at its network".to_owned(),
             ),
             _ => {}
+        }
+        for (key, why) in &instance.refused {
+            findings.wrong_with(
+                "instances",
+                &*title,
+                format!("it does not take up {key}: {why}"),
+                "mend the document and apply it again, or start it in another way".to_owned(),
+            );
         }
         for called in instance
             .processors

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,13 +40,18 @@ pub enum RegistryRight {
 }
 
 impl Pass {
-    /// Where no tokens are asked for.
-    pub fn everything() -> Self {
+    /// Of those who bring no token: every topic. The registry says what other machines run, so it is written from this
+    /// machine only.
+    pub fn anybody(listen: IpAddr) -> Self {
+        let registry = match listen.to_canonical().is_loopback() {
+            true => RegistryRight::Write,
+            false => RegistryRight::Read,
+        };
         Self {
             name: "anybody".into(),
             topics: [String::from("*")].into(),
             expires: None,
-            registry: RegistryRight::Write,
+            registry,
         }
     }
 
@@ -242,6 +248,22 @@ mod tests {
             ("cam*", "xcam0", false),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_the_registry_is_written_from_this_machine_only() {
+        for (listen, expected) in [
+            ("127.0.0.1", RegistryRight::Write),
+            ("::1", RegistryRight::Write),
+            ("::ffff:127.0.0.1", RegistryRight::Write),
+            ("0.0.0.0", RegistryRight::Read),
+            ("::", RegistryRight::Read),
+            ("192.0.2.1", RegistryRight::Read),
+        ] {
+            let pass = Pass::anybody(listen.parse().expect("an address"));
+            assert_eq!(pass.registry, expected, "{listen}");
+            assert!(pass.allows("cam0"), "{listen}");
         }
     }
 

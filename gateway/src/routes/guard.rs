@@ -73,7 +73,8 @@ fn check_token(app: &App, request: &Request) -> Result<Pass, Refusal> {
         || path.starts_with("/assets/")
         || matches!(path, "/health" | "/ready" | "/session");
     let Some(tokens) = app.tokens.as_ref().filter(|_| !is_public) else {
-        return Ok(Pass::everything());
+        check_anybody(&app.anybody, path, request.method())?;
+        return Ok(app.anybody.clone());
     };
     let headers = request.headers();
     let token = bearer(headers).or_else(|| cookie(headers)).ok_or_else(|| {
@@ -96,6 +97,26 @@ fn check_token(app: &App, request: &Request) -> Result<Pass, Refusal> {
     Ok(pass)
 }
 
+/// What is declared runs on other machines, so writing it takes more than reaching this port.
+fn check_anybody(anybody: &Pass, path: &str, method: &Method) -> Result<(), Refusal> {
+    let is_registry = path.split('/').nth(1) == Some("api");
+    match !is_registry || anybody.registry >= needed_in_registry(method) {
+        true => Ok(()),
+        false => {
+            let why = "without tokens a gateway that is reached from other machines does not write the registry: start it \
+                       with --tokens, and give the writer's token registry: write";
+            Err(Refusal::new(StatusCode::FORBIDDEN, why))
+        }
+    }
+}
+
+fn needed_in_registry(method: &Method) -> RegistryRight {
+    match *method {
+        Method::GET | Method::HEAD => RegistryRight::Read,
+        _ => RegistryRight::Write,
+    }
+}
+
 /// By the path as it came.
 fn check_topic(pass: &Pass, path: &str, method: &Method) -> Result<(), Refusal> {
     let mut words = path.split('/').skip(1);
@@ -107,19 +128,13 @@ fn check_topic(pass: &Pass, path: &str, method: &Method) -> Result<(), Refusal> 
         {
             refuse(format!("the token {} does not open this topic", pass.name))
         }
-        ("api", _) => {
-            let needed = match *method {
-                Method::GET | Method::HEAD => RegistryRight::Read,
-                _ => RegistryRight::Write,
-            };
-            match pass.registry >= needed {
-                true => Ok(()),
-                false => refuse(format!(
-                    "the token {} does not open the registry for this",
-                    pass.name
-                )),
-            }
-        }
+        ("api", _) => match pass.registry >= needed_in_registry(method) {
+            true => Ok(()),
+            false => refuse(format!(
+                "the token {} does not open the registry for this",
+                pass.name
+            )),
+        },
         _ => Ok(()),
     }
 }

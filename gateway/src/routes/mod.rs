@@ -3,6 +3,7 @@
 mod ask;
 mod events;
 mod guard;
+mod listener;
 mod live;
 mod page;
 mod probes;
@@ -12,7 +13,7 @@ mod sources;
 mod viewer;
 mod websocket;
 
-use crate::access::{Origins, TokenFile};
+use crate::access::{Origins, Pass, TokenFile};
 use crate::supply::Sources;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -26,6 +27,8 @@ use viewer::Seats;
 pub struct App {
     pub sources: Sources,
     pub tokens: Option<Arc<TokenFile>>,
+    /// Of those who bring none.
+    pub anybody: Pass,
     pub origins: Origins,
     pub seats: Seats,
     /// True if what we set as a cookie travels by HTTPS only.
@@ -36,7 +39,10 @@ pub struct App {
 /// All of them, and those of the registry.
 pub fn router(app: Arc<App>) -> Router {
     let registered = app.sources.registered.as_ref();
-    let registry = registered.map_or_else(Router::new, |registered| registered.router());
+    let registry = registered.map_or_else(Router::new, |registered| {
+        let bound = from_fn_with_state(Arc::clone(&app), listener::bound);
+        registered.router().layer(bound)
+    });
     let router = Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))

@@ -27,6 +27,8 @@ pub enum Way {
     Mjpeg,
     WebSocket,
     Events,
+    /// Of what is declared, not of frames.
+    Registry,
 }
 
 impl Way {
@@ -35,6 +37,7 @@ impl Way {
             Self::Mjpeg => "mjpeg",
             Self::WebSocket => "websocket",
             Self::Events => "events",
+            Self::Registry => "registry",
         }
     }
 }
@@ -95,11 +98,10 @@ impl Drop for Seat {
 #[derive(Debug)]
 pub struct Viewer {
     pub supply: Supply,
-    leaving: Leaving,
+    stay: Stay,
     pub sent: u64,
     pub skipped: u64,
     counters: Counters,
-    _seat: Seat,
 }
 
 #[derive(Debug)]
@@ -109,10 +111,12 @@ struct Counters {
     skipped: Counter,
 }
 
+/// A seat, and until when it may be taken.
 #[derive(Debug)]
-struct Leaving {
+pub struct Stay {
     expires: Option<Instant>,
     shutdown: CancellationToken,
+    _seat: Seat,
 }
 
 /// Why a viewer is shown no more.
@@ -135,15 +139,12 @@ impl Viewer {
         address: &Address,
         (way, wish): (Way, Wish),
     ) -> Result<Self, Refusal> {
-        let seat = app.seats.take(way)?;
+        let stay = Stay::begin(app, pass, way)?;
         let supply = app.sources.open(address, wish).await?;
         let counter = |name: &'static str| metrics::counter!(name, "way" => way.word());
         Ok(Self {
             supply,
-            leaving: Leaving {
-                expires: pass.expires.map(from_now),
-                shutdown: app.shutdown.clone(),
-            },
+            stay,
             sent: 0,
             skipped: 0,
             counters: Counters {
@@ -151,7 +152,6 @@ impl Viewer {
                 bytes: counter("framelane_gateway_bytes_sent_total"),
                 skipped: counter("framelane_gateway_frames_skipped_total"),
             },
-            _seat: seat,
         })
     }
 
@@ -162,7 +162,7 @@ impl Viewer {
     pub async fn next(&mut self) -> Result<Given, Over> {
         let given = tokio::select! {
             biased;
-            over = self.leaving.come() => return Err(over),
+            over = self.stay.over() => return Err(over),
             given = self.supply.next() => given,
         };
         let given = given.map_err(|fault| Over::Failed(fault.to_string()))?;
@@ -179,8 +179,19 @@ impl Viewer {
     }
 }
 
-impl Leaving {
-    async fn come(&self) -> Over {
+impl Stay {
+    /// # Errors
+    /// There is no seat.
+    pub fn begin(app: &App, pass: &Pass, way: Way) -> Result<Self, Refusal> {
+        Ok(Self {
+            expires: pass.expires.map(from_now),
+            shutdown: app.shutdown.clone(),
+            _seat: app.seats.take(way)?,
+        })
+    }
+
+    /// Comes back when it is over.
+    pub async fn over(&self) -> Over {
         tokio::select! {
             () = self.shutdown.cancelled() => Over::Stopping,
             () = until(self.expires) => Over::Expired,

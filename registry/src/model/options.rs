@@ -96,6 +96,19 @@ impl Options {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
+    /// The texts of one option: its value, or the items of its list.
+    pub(crate) fn texts_mut(&mut self, name: &str) -> impl Iterator<Item = &mut String> {
+        let items = match self.0.get_mut(name) {
+            Some(Value::Array(items)) => items.as_mut_slice(),
+            Some(value) => std::slice::from_mut(value),
+            None => &mut [],
+        };
+        items.iter_mut().filter_map(|item| match item {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
+    }
+
     /// As words of a command line: `--fps 30`, a bare `--loop` for true, nothing for false and null, and the option again
     /// for each item of a list. A value that begins with a dash stays with its option.
     pub fn words(&self) -> Vec<String> {

@@ -10,7 +10,8 @@ mod precondition;
 mod watch;
 
 use crate::flows::FlowKind;
-use crate::model::{Key, Kind, Labels, Name, Spec, Versioned};
+use crate::model::{Key, Kind, Labels, Name, Spec, Version, Versioned};
+use crate::objects::Unreadable;
 use crate::secrets;
 use crate::store::{Change, Registry, preview};
 use crate::view::View;
@@ -22,6 +23,7 @@ use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Who asks, for `written-by`: put into the request's extensions by whoever checks that.
 #[derive(Debug, Clone)]
@@ -101,9 +103,18 @@ async fn list(
         .filter(|one| one.has_labels(&labels))
         .map(shown)
         .collect();
-    Ok(json(
-        &json!({"items": chosen, "revision": view.revision(), "away-since": away(&view)}),
-    ))
+    Ok(json(&json!({
+        "items": chosen, "revision": view.revision(), "away-since": away(&view), "unreadable": unreadable(&view, kind),
+    })))
+}
+
+/// What is in Kafka of this kind and is not shown, or only as it was before.
+fn unreadable(view: &View, kind: Kind) -> Vec<Value> {
+    let all = view.objects().unreadable.iter();
+    let of_kind = all.filter(|(key, _)| key.split('/').next() == Some(kind.word()));
+    of_kind
+        .map(|(key, one)| json!({"key": key, "version": one.version, "why": one.why}))
+        .collect()
 }
 
 fn away(view: &View) -> Option<String> {
@@ -156,7 +167,12 @@ async fn put(
     } else {
         StatusCode::OK
     };
-    write(&registry, Change::put(document.object, seen), &extensions).await?;
+    write(
+        &registry,
+        &[Change::put(document.object, seen)],
+        &extensions,
+    )
+    .await?;
     let object = present(&registry.view(), &key)?;
     Ok((status, tagged(object)).into_response())
 }
@@ -172,6 +188,7 @@ async fn patch(
     let key = key_of(&kinds, &name)?;
     let view = registry.view();
     let seen = precondition::seen(&headers, None, &view, &key)?;
+    let view = as_new_as(&registry, view, &key, seen).await?;
     let patch: Value = serde_json::from_str(&body).map_err(|cause| {
         Fault::at(
             cause.line() as u64,
@@ -179,11 +196,42 @@ async fn patch(
             format!("the patch is no JSON: {cause}"),
         )
     })?;
+    if let Some(Unreadable { version, why }) = view.objects().unreadable(&key) {
+        let why = format!(
+            "version {version} of {key} cannot be read here ({why}): write it as a whole, or use the release that wrote it"
+        );
+        return Err(Fault::new(StatusCode::CONFLICT, why));
+    }
     let mut value = serde_json::to_value(present(&view, &key)?.object()).unwrap_or_default();
     merge(&mut value, &patch);
     let document = one_document(&value.to_string(), &key).map_err(Fault::without_place)?;
-    write(&registry, Change::put(document.object, seen), &extensions).await?;
+    write(
+        &registry,
+        &[Change::put(document.object, seen)],
+        &extensions,
+    )
+    .await?;
     present(&registry.view(), &key).map(tagged)
+}
+
+/// The view, once it has the version that the asker has seen, from another gateway maybe: what is made of an older one and
+/// written as if it were this one would undo the changes between.
+async fn as_new_as(
+    registry: &Registry,
+    view: Arc<View>,
+    key: &Key,
+    seen: Version,
+) -> Result<Arc<View>, Fault> {
+    if view.revision() >= seen {
+        return Ok(view);
+    }
+    registry.view_from(seen).await.ok_or_else(|| {
+        let why = format!(
+            "version {seen} of {key} is not known here yet (only what came up to {}): nothing was written; ask again",
+            registry.view().revision()
+        );
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    })
 }
 
 fn merge(target: &mut Value, patch: &Value) {
@@ -214,8 +262,17 @@ async fn delete(
     let key = key_of(&kinds, &name)?;
     let view = registry.view();
     let seen = precondition::seen(&headers, None, &view, &key)?;
-    present(&view, &key)?;
-    write(&registry, Change::delete(key, seen), &extensions).await?;
+    let view = as_new_as(&registry, view, &key, seen).await?;
+    if view.objects().version(&key) == 0 {
+        return Err(Fault::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no {key}"),
+        ));
+    }
+    let keys = [key.clone()];
+    let mut changes = vec![Change::delete(key, seen)];
+    changes.extend(Change::delete_assignments(view.objects(), &keys));
+    write(&registry, &changes, &extensions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -270,9 +327,13 @@ fn one_document(text: &str, key: &Key) -> Result<yaml::Document, Fault> {
     }
 }
 
-async fn write(registry: &Registry, change: Change, extensions: &Extensions) -> Result<(), Fault> {
+async fn write(
+    registry: &Registry,
+    changes: &[Change],
+    extensions: &Extensions,
+) -> Result<(), Fault> {
     registry
-        .write_as(&[change], &author(registry, extensions))
+        .write_as(changes, &author(registry, extensions))
         .await?;
     Ok(())
 }

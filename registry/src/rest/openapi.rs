@@ -116,7 +116,10 @@ fn one(kind: Kind) -> Value {
             ),
             ("422", "The body is wrong: with line and column"),
             ("428", "The request does not say which version was seen"),
-            ("503", "Kafka does not answer"),
+            (
+                "503",
+                "Kafka does not answer, or the version seen is not known here yet",
+            ),
         ] {
             responses[status] = refusal(text);
         }

@@ -69,6 +69,9 @@ impl Log {
         let text = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
         let key: Option<Key> = text.parse().ok();
         match &key {
+            None if record.payload.is_empty() => {
+                self.objects.unreadable.remove(&*text);
+            }
             None => self.note_unreadable(&text, version, "a key that is not KIND/NAME".to_owned()),
             Some(key) if record.payload.is_empty() => {
                 self.objects.remove(key);
@@ -84,10 +87,8 @@ impl Log {
                     self.deletions.remove(key);
                     self.objects.insert(object);
                 }
-                Err(why) => {
-                    self.objects.remove(key);
-                    self.note_unreadable(&text, version, why);
-                }
+                // The object stays as it was: a release that knows more may have written it, and nobody said that it is gone.
+                Err(why) => self.note_unreadable(&text, version, why),
             },
         }
         let write = WriteMark::of(record);
@@ -175,18 +176,40 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_kept_as_that_and_not_as_the_object_before() {
+    fn what_cannot_be_read_is_noted_and_changes_no_object() {
         let (object, bytes) = source();
+        let key = object.key();
         let mut log = Log::default();
         log.take(&record(0, "source/a", bytes.clone()));
         log.take(&record(1, "source/a", b"rubbish".to_vec()));
         log.take(&record(2, "what is this", bytes.clone()));
         log.take(&record(3, "source/b", bytes.clone()));
-        assert!(log.objects.is_empty());
+        let kept = log.objects.get(&key).expect("as it was read last");
+        assert_eq!((kept.version, kept.object()), (1, object));
+        assert_eq!(log.objects.len(), 1);
         assert_eq!(log.objects.unreadable.len(), 3);
         // A writer has to have seen it to replace it.
-        assert_eq!(log.objects.version(&object.key()), 2);
+        assert_eq!(log.objects.version(&key), 2);
         log.take(&record(4, "source/a", bytes));
         assert_eq!((log.objects.len(), log.objects.unreadable.len()), (1, 2));
+        log.take(&record(5, "source/a", b"rubbish".to_vec()));
+        log.take(&record(6, "source/a", Vec::new()));
+        log.take(&record(7, "what is this", Vec::new()));
+        assert_eq!((log.objects.len(), log.objects.unreadable.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_was_known_stays_when_only_an_unreadable_record_is_left_of_it() {
+        let (object, bytes) = source();
+        let (mut before, mut after) = (Log::default(), Log::default());
+        before.take(&record(0, "source/a", bytes));
+        after.take(&record(1, "source/a", b"rubbish".to_vec()));
+        after.objects.keep_unreadable(&before.objects);
+        let kept = after.objects.get(&object.key()).expect("as it was known");
+        assert_eq!(kept.object(), object);
+        assert_eq!(after.objects.version(&object.key()), 2);
+        let mut gone = Log::default();
+        gone.objects.keep_unreadable(&before.objects);
+        assert!(gone.objects.is_empty());
     }
 }

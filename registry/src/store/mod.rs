@@ -172,21 +172,24 @@ impl Registry {
             .await
             .map_err(|_| RegistryError::Closed)?;
         let (written, revision) = answer.await.map_err(|_| RegistryError::Closed)??;
-        self.wait_for(revision).await;
-        Ok(written)
-    }
-
-    /// Until the view is as new as this; a reader that is behind for long is shown by the view itself.
-    async fn wait_for(&self, revision: u64) {
-        const PATIENCE: Duration = Duration::from_secs(5);
-        let mut changes = self.changes();
-        let reached = changes.wait_for(|view| view.revision() >= revision);
-        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+        // A reader that is behind for long is shown by the view itself.
+        if self.view_from(revision).await.is_none() {
             tracing::warn!(
                 revision,
                 "the view is not as new yet as what was just written"
             );
         }
+        Ok(written)
+    }
+
+    /// The view, once it is as new as this revision, which is also the version of an object. None if the reader is behind for
+    /// some seconds.
+    pub async fn view_from(&self, revision: u64) -> Option<Arc<View>> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let mut changes = self.changes();
+        let reached = changes.wait_for(|view| view.revision() >= revision);
+        let reached = tokio::time::timeout(PATIENCE, reached).await.ok()?;
+        reached.ok().map(|view| Arc::clone(&view))
     }
 
     /// Reports for a process, every second and whenever what it says has changed, until it is closed or dropped.

@@ -1,7 +1,7 @@
 //! What a write would do to the objects that are there: decided without I/O.
 
 use crate::check::{self, Problem};
-use crate::model::{Key, Object, Version, Versioned};
+use crate::model::{Key, Kind, Object, Version, Versioned};
 use crate::objects::Objects;
 use crate::secrets;
 use serde::Serialize;
@@ -33,6 +33,19 @@ impl Change {
             object: None,
             seen,
         }
+    }
+
+    /// Deletes the assignments of the consumers among these, which are to be deleted too: nobody else could read what they
+    /// say.
+    pub fn delete_assignments(objects: &Objects, deleted: &[Key]) -> Vec<Self> {
+        let consumers = deleted.iter().filter(|key| key.kind == Kind::Consumer);
+        let assignments = consumers.map(|key| Key::new(Kind::Assignment, key.name.clone()));
+        let others = assignments.filter(|key| !deleted.contains(key));
+        let deletion = |key: Key| match objects.version(&key) {
+            0 => None,
+            version => Some(Self::delete(key, version)),
+        };
+        others.filter_map(deletion).collect()
     }
 
     pub fn key(&self) -> &Key {
@@ -160,10 +173,12 @@ fn step(objects: &Objects, change: &Change) -> Result<Step, String> {
     if let Some(object) = &mut object {
         secrets::restore(&mut object.spec, present.as_ref().map(|one| &one.spec))?;
     }
+    // What it was before is no reason to leave a record there that nobody here can read.
+    let is_readable = objects.unreadable(&change.key).is_none();
     let outcome = match (&object, &present) {
         (None, None) if change.seen == 0 => Outcome::Unchanged,
         (None, _) => Outcome::Deleted,
-        (Some(new), Some(old)) if *new == old.object() => Outcome::Unchanged,
+        (Some(new), Some(old)) if is_readable && *new == old.object() => Outcome::Unchanged,
         (Some(_), None) if change.seen == 0 => Outcome::Created,
         (Some(_), _) => Outcome::Changed,
     };
@@ -258,6 +273,23 @@ mod tests {
     }
 
     #[test]
+    fn an_unreadable_record_is_replaced_also_by_what_was_there_before() {
+        let mut objects = objects();
+        let source = parse("{kind: Source, name: a, spec: {host: h, camera: 0}}").remove(0);
+        let unreadable = crate::objects::Unreadable {
+            version: 9,
+            why: "x".to_owned(),
+        };
+        objects.unreadable.insert("source/a".to_owned(), unreadable);
+        let outcome = |seen| {
+            let plan = plan(&objects, &[Change::put(source.clone(), seen)])?;
+            Ok(plan.steps[0].outcome)
+        };
+        assert_eq!(outcome(9), Ok(Outcome::Changed));
+        assert_eq!(outcome(1), Err(Refusal::Stale(vec![source.key()])));
+    }
+
+    #[test]
     fn a_version_that_is_not_the_present_one_is_stale() {
         let source = parse("{kind: Source, name: a, spec: {host: h, camera: 5}}").remove(0);
         let key = source.key();
@@ -286,6 +318,17 @@ mod tests {
             Change::delete(key("assignment/m"), 3),
         ];
         assert_eq!(outcomes(&together), Ok(vec![Outcome::Deleted; 2]));
+    }
+
+    #[test]
+    fn with_a_consumer_goes_what_is_assigned_to_it() {
+        let key = |text: &str| text.parse::<Key>().unwrap();
+        let objects = objects();
+        let more = |deleted: &[Key]| Change::delete_assignments(&objects, deleted);
+        let assignment = Change::delete(key("assignment/m"), 3);
+        assert_eq!(more(&[key("source/a"), key("consumer/m")]), [assignment]);
+        assert_eq!(more(&[key("consumer/m"), key("assignment/m")]), []);
+        assert_eq!(more(&[key("consumer/n")]), []);
     }
 
     #[test]

@@ -252,14 +252,16 @@ impl Writer {
 
     /// What has changed since the version seen, as far as Kafka still has it.
     fn stale(&mut self, key: Key, seen: Version) -> Stale {
+        let version = self.log.objects.version(&key);
+        // Not as it was before a record that cannot be read.
         let present = self.log.objects.get(&key);
+        let present = present.filter(|object| object.version == version);
         let deletion = self.log.deletions.get(&key).filter(|_| present.is_none());
         let (written_by, written_at) = match (&present, deletion) {
             (Some(object), _) => (object.written_by.clone(), object.written_at.to_string()),
             (None, Some(deletion)) => (deletion.by.clone(), deletion.at.to_string()),
             (None, None) => Default::default(),
         };
-        let version = self.log.objects.version(&key);
         let changes = match (self.old(&key, seen), present) {
             (Some(old), Some(present)) => {
                 let [old, present] = [old, present.object()].map(crate::secrets::hide);

@@ -23,6 +23,7 @@ pub(crate) fn encode_instance(instance: &Instance) -> Vec<u8> {
         processors: instance.processors.iter().map(processor_to_wire).collect(),
         applied: instance.applied.clone(),
         address: instance.address.clone(),
+        refused: instance.refused.clone(),
     };
     message.encode_to_vec()
 }
@@ -50,6 +51,7 @@ pub(crate) fn decode_instance(bytes: &[u8]) -> Result<Instance, String> {
             .collect(),
         applied: message.applied,
         address: message.address,
+        refused: message.refused,
     })
 }
 
@@ -181,6 +183,7 @@ mod tests {
         });
         instance.applied.insert("source/cam0".into(), 9);
         instance.address = "http://a:2".into();
+        instance.refused.insert("consumer/m".into(), "why".into());
         assert_eq!(decode_instance(&encode_instance(&instance)), Ok(instance));
         assert!(decode_instance(b"\xff").is_err());
     }

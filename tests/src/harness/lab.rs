@@ -108,8 +108,13 @@ impl Lab {
 
     /// Starts a consumer.
     pub fn consumer(&self, name: &str) -> Process {
+        self.consumer_with(name, &[])
+    }
+
+    /// As above, with more on its command line.
+    pub fn consumer_with(&self, name: &str, more: &[&str]) -> Process {
         let args = ["--managed", "--name", name, "--registry", &self.topic];
-        Process::start("consumer", &self.servers, &args)
+        Process::start("consumer", &self.servers, &[&args, more].concat())
     }
 
     /// A place for what a consumer writes.
