@@ -146,3 +146,35 @@ pub fn roots(objects: &Objects, flows: &[Flow], name: &Name) -> BTreeSet<Name> {
     }
     found
 }
+
+/// What a name's frames have their order from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trunk<'a> {
+    /// One source, whose order every stage keeps.
+    Source(&'a Name),
+    /// A stage that makes one topic of several: in which order it meets their frames is its own.
+    Merge(&'a Flow),
+}
+
+/// The last place, on the way to this name, where its frames got the order that they have; None if the name is not declared.
+/// There must be no cycles.
+pub fn trunk<'a>(objects: &'a Objects, flows: &'a [Flow], name: &'a Name) -> Option<Trunk<'a>> {
+    let mut name = name;
+    loop {
+        if let Some(source) = objects.sources.get(name) {
+            return Some(Trunk::Source(&source.name));
+        }
+        let flow = flows.iter().find(|flow| flow.output == *name)?;
+        if flow.kind != FlowKind::Join && merges(flow) {
+            return Some(Trunk::Merge(flow));
+        }
+        // A join has the order of its first branch.
+        name = flow.inputs.first()?;
+    }
+}
+
+/// Labels choose one source today and may choose two tomorrow.
+fn merges(flow: &Flow) -> bool {
+    let is_by_label = |work: &Work| matches!(work, Work::Process { from, .. } if matches!(from, Inputs::Labels { .. }));
+    flow.inputs.len() > 1 || (flow.stage.to.is_some() && is_by_label(&flow.stage.work))
+}
