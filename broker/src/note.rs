@@ -1,5 +1,6 @@
 //! What a stage keeps with its committed offsets: committed with them, so both are always of the same moment.
 
+use crate::join::passed::Written;
 use pipeline::kafka::MAX_NOTE_BYTES;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,9 @@ pub struct Note {
     pub revision: u64,
     /// Of a join: all its branches by topic.
     pub branches: BTreeMap<String, BranchPosition>,
+    /// Of a join: what was written without a branch, by the branch's topic, the latest last. As much of it is written down
+    /// as there is room for.
+    pub passed: Vec<(String, Written)>,
 }
 
 impl Note {
@@ -41,23 +45,36 @@ impl Note {
                 .iter()
                 .map(|topic| (topic.clone(), largest))
                 .collect(),
+            passed: Vec::new(),
         };
         note.to_string().len() <= MAX_NOTE_BYTES
     }
 }
 
-/// `revision=7 cam0.people=120 cam0.faces=118~`, with ~ for a branch that has not begun.
+/// `revision=7 cam0.people=120 cam0.faces=118~ cam0.faces!cam0/3/57`, with ~ for a branch that has not begun, and ! for what
+/// was written without one.
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::default() {
             return Ok(());
         }
-        write!(f, "revision={}", self.revision)?;
+        let mut text = format!("revision={}", self.revision);
         for (topic, position) in &self.branches {
             let mark = if position.is_aligned { "" } else { "~" };
-            write!(f, " {topic}={}{mark}", position.next_offset)?;
+            text += &format!(" {topic}={}{mark}", position.next_offset);
         }
-        Ok(())
+        let passed = self.passed.iter().rev();
+        let words = passed.map(|(topic, place)| format!(" {topic}!{place}"));
+        let mut room = MAX_NOTE_BYTES.saturating_sub(text.len());
+        let fitting: Vec<String> = words
+            .take_while(|word| {
+                let fits = word.len() <= room;
+                room = room.saturating_sub(word.len());
+                fits
+            })
+            .collect();
+        text.extend(fitting.into_iter().rev());
+        f.write_str(&text)
     }
 }
 
@@ -78,6 +95,11 @@ impl FromStr for Note {
                 number.parse().map_err(|_| NoNote)?
             }
         };
+        let (passed, branches): (Vec<_>, Vec<_>) = words.partition(|word| word.contains('!'));
+        let place = |word: &str| {
+            let (topic, place) = word.split_once('!').ok_or(NoNote)?;
+            Ok((topic.to_owned(), place.parse().map_err(|_| NoNote)?))
+        };
         let branch = |word: &str| {
             let (topic, at) = word.split_once('=').ok_or(NoNote)?;
             let offset = at.trim_end_matches('~');
@@ -89,7 +111,8 @@ impl FromStr for Note {
         };
         Ok(Self {
             revision,
-            branches: words.map(branch).collect::<Result<_, _>>()?,
+            branches: branches.into_iter().map(branch).collect::<Result<_, _>>()?,
+            passed: passed.into_iter().map(place).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -111,8 +134,9 @@ mod tests {
         let note = Note {
             revision: 7,
             branches: branches.into(),
+            passed: vec![("cam0.faces".to_owned(), "cam0/3/57".parse().unwrap())],
         };
-        let text = "revision=7 cam0.faces=118~ cam0.people=120";
+        let text = "revision=7 cam0.faces=118~ cam0.people=120 cam0.faces!cam0/3/57";
         assert_eq!(note.to_string(), text);
         assert_eq!(Note::read(text), note);
         assert_eq!(Note::default().to_string(), "");
@@ -121,9 +145,24 @@ mod tests {
             "a note of somebody else's",
             "revision=x",
             "revision=1 a=b",
+            "revision=1 a=1 a!b",
         ] {
             assert_eq!(Note::read(other), Note::default());
         }
+    }
+
+    #[test]
+    fn of_what_was_written_without_a_branch_the_latest_is_written_down() {
+        let place = |n: u64| ("b".to_owned(), format!("cam{n}/1/0").parse().unwrap());
+        let note = Note {
+            passed: (0..1000).map(place).collect(),
+            ..Note::default()
+        };
+        let text = note.to_string();
+        assert!(text.len() <= MAX_NOTE_BYTES, "{}", text.len());
+        let read = Note::read(&text);
+        assert!(read.passed.len() > 200, "{}", read.passed.len());
+        assert_eq!(read.passed.last(), Some(&place(999)));
     }
 
     #[test]

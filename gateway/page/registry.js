@@ -44,7 +44,7 @@ export class Registry {
     const assigned = new Map(assignments.map((one) => [one.name, one.spec.sources.join(", ")]));
     this.node.replaceChildren(
       table("Sources", ["name", "where from", "opened", "state", "frames"], sources.map((one) => [
-        link(one.spec.topic ?? one.name, one.name),
+        link(one.spec.topic ?? one.name, one.spec.options?.["source-id"] ?? one.name, one.name),
         `${input(one.spec)} on ${one.spec.host}`,
         one.spec.open ?? "always",
         ...stateOf(running.get(one.name)),
@@ -101,8 +101,8 @@ function stateOf(source) {
   return [element("span", { className: isBad ? "bad" : "" }, text), `${count(source.frames)} (${rate(source.fps)})`];
 }
 
-function link(topic, source) {
-  return element("a", { href: `#/${topic}/${source}` }, source);
+function link(topic, source, text) {
+  return element("a", { href: `#/${topic}/${source}` }, text);
 }
 
 function table(title, columns, rows) {

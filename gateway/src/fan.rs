@@ -11,13 +11,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// The newest items, numbered from 0.
+/// The newest items, numbered from 0. Numbers are left out for what never became an item.
 #[derive(Debug)]
 pub struct Ring<T> {
-    items: VecDeque<T>,
+    items: VecDeque<(u64, T)>,
     capacity: usize,
     /// The number that the next item gets.
     next: u64,
+    /// Behind the newest of the items that had to go.
+    gone: u64,
 }
 
 /// A viewer's place.
@@ -42,20 +44,24 @@ impl<T: Clone> Ring<T> {
             items: VecDeque::with_capacity(capacity),
             capacity,
             next: 0,
+            gone: 0,
         }
     }
 
-    /// Adds an item; the oldest goes if there is no room.
-    pub fn push(&mut self, item: T) {
-        if self.items.len() == self.capacity {
-            self.items.pop_front();
+    /// Adds an item, before which so many were left out; the oldest goes if there is no room.
+    pub fn push(&mut self, item: T, left_out: u64) {
+        if self.items.len() == self.capacity
+            && let Some((number, _)) = self.items.pop_front()
+        {
+            self.gone = number + 1;
         }
-        self.items.push_back(item);
-        self.next += 1;
+        let number = self.next + left_out;
+        self.items.push_back((number, item));
+        self.next = number + 1;
     }
 
     pub fn newest(&self) -> Option<&T> {
-        self.items.back()
+        self.items.back().map(|(_, item)| item)
     }
 
     /// The place of a new viewer: it is given the newest item first, if there is one.
@@ -66,23 +72,28 @@ impl<T: Clone> Ring<T> {
 
     /// The next item; the newest if that one is gone. None if the viewer has had everything.
     pub fn take(&self, cursor: &mut Cursor) -> Option<Taken<T>> {
-        let oldest = self.next - self.items.len() as u64;
-        match cursor.next.checked_sub(oldest) {
-            Some(at) => {
-                let item = self.items.get(usize::try_from(at).ok()?)?.clone();
-                cursor.next += 1;
-                Some(Taken { item, left_out: 0 })
-            }
-            None => self.take_newest(cursor),
+        if cursor.next < self.gone {
+            return self.take_newest(cursor);
         }
+        let is_new = |(number, _): &&(u64, T)| *number >= cursor.next;
+        let next = self.items.iter().find(is_new)?;
+        Some(Self::given(next, cursor))
     }
 
     /// The newest item, whatever lies between. None if the viewer has had it.
     pub fn take_newest(&self, cursor: &mut Cursor) -> Option<Taken<T>> {
-        let left_out = self.next.checked_sub(cursor.next)?.checked_sub(1)?;
-        let item = self.newest()?.clone();
-        cursor.next = self.next;
-        Some(Taken { item, left_out })
+        let newest = self.items.back();
+        let newest = newest.filter(|(number, _)| *number >= cursor.next)?;
+        Some(Self::given(newest, cursor))
+    }
+
+    fn given((number, item): &(u64, T), cursor: &mut Cursor) -> Taken<T> {
+        let left_out = number - cursor.next;
+        cursor.next = number + 1;
+        Taken {
+            item: item.clone(),
+            left_out,
+        }
     }
 }
 
@@ -110,7 +121,12 @@ impl<T: Clone> Fan<T> {
     }
 
     pub fn push(&self, item: T) {
-        self.ring().push(item);
+        self.push_behind(item, 0);
+    }
+
+    /// An item before which so many were left out that every viewer would have been given.
+    pub fn push_behind(&self, item: T, left_out: u64) {
+        self.ring().push(item, left_out);
         self.pushed.send_replace(());
     }
 
@@ -167,7 +183,7 @@ mod tests {
     /// What happens, in any order.
     #[derive(Debug, Clone)]
     enum Step {
-        Push,
+        Push(u64),
         Join,
         Take(usize),
         TakeNewest(usize),
@@ -175,7 +191,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => Just(Step::Push),
+            4 => prop_oneof![2 => Just(0), 1 => 0..4_u64].prop_map(Step::Push),
             1 => Just(Step::Join),
             4 => any::<usize>().prop_map(Step::Take),
             1 => any::<usize>().prop_map(Step::TakeNewest),
@@ -200,10 +216,13 @@ mod tests {
             let mut ring = Ring::new(capacity);
             let mut viewers: Vec<Viewer> = Vec::new();
             let mut pushed = 0_u64;
+            let mut items: Vec<u64> = Vec::new();
             for step in steps {
                 let (at, newest_only) = match step {
-                    Step::Push => {
-                        ring.push(pushed);
+                    Step::Push(left_out) => {
+                        pushed += left_out;
+                        ring.push(pushed, left_out);
+                        items.push(pushed);
                         pushed += 1;
                         prop_assert!(ring.items.len() <= capacity, "memory is bounded");
                         continue;
@@ -230,9 +249,11 @@ mod tests {
                 prop_assert_eq!(taken.is_none(), has_all, "something is given if and only if there is something new");
                 if let Some(Taken { item, left_out }) = taken {
                     prop_assert!(viewer.last.is_none_or(|last| item > last), "order");
-                    let was_there = pushed - viewer.first - viewer.taken - viewer.left_out <= capacity as u64;
-                    if !newest_only && was_there {
-                        prop_assert_eq!(left_out, 0, "a viewer that keeps up misses nothing");
+                    let had = viewer.first + viewer.taken + viewer.left_out;
+                    let mut waiting = items.iter().filter(|item| **item >= had);
+                    let next = waiting.next();
+                    if !newest_only && waiting.count() < capacity {
+                        prop_assert_eq!(Some(&item), next, "a viewer that keeps up misses no item");
                     } else {
                         prop_assert_eq!(item, pushed - 1, "one that does not goes on with the newest");
                     }
@@ -252,7 +273,7 @@ mod tests {
     fn a_new_viewer_begins_with_the_newest() {
         let mut ring = Ring::new(3);
         assert_eq!(ring.take(&mut ring.join()), None);
-        (0..5).for_each(|item| ring.push(item));
+        (0..5).for_each(|item| ring.push(item, 0));
         let taken = ring.take(&mut ring.join());
         assert_eq!(
             taken.map(|taken| (taken.item, taken.left_out)),

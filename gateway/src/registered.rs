@@ -37,12 +37,14 @@ impl Registered {
         let view = self.registry.view();
         let sources = view.sources().filter_map(|source| {
             let topic = view.topic_of(&source.name)?;
-            Address::new(topic, &source.name).ok()
+            Address::new(topic, source.source_id()).ok()
         });
-        // Frames keep their source's name on their way.
+        // Frames keep their source's id on their way.
         let made = view.flows().iter().flat_map(|flow| {
             let roots = flow.inputs.iter().flat_map(|input| view.roots(input));
-            roots.filter_map(|source| Address::new(&flow.output, &source).ok())
+            roots.filter_map(|source| {
+                Address::new(&flow.output, view.source(&source)?.source_id()).ok()
+            })
         });
         sources.chain(made).collect()
     }
@@ -73,15 +75,15 @@ impl Registered {
         Ok(())
     }
 
-    /// Frames keep their source's name on their way through stages, so a view of a stage's output is one of its source too.
+    /// Frames keep their source's id on their way through stages, so a view of a stage's output is one of its source too.
     fn tell(&self, reporter: &Reporter, live: &Live) {
         let view = self.registry.view();
-        let mut watched: Vec<String> = live
-            .hubs()
+        let hubs = live.hubs();
+        let mut watched: Vec<String> = hubs
             .iter()
             .filter(|hub| hub.viewers() > 0)
-            .map(|hub| hub.address.source.to_string())
-            .filter(|source| view.source(source).is_some())
+            .flat_map(|hub| view.sources_at(&hub.address.topic, &hub.address.source))
+            .map(ToString::to_string)
             .collect();
         watched.sort_unstable();
         watched.dedup();

@@ -113,6 +113,11 @@ impl Shot {
         }
     }
 
+    /// Nothing comes behind it in its epoch.
+    pub fn is_end(&self) -> bool {
+        matches!(self.content, Content::Message(Kind::End(_)))
+    }
+
     /// None if there is none to show.
     pub fn picture(&self) -> Option<&Picture> {
         self.picture.as_ref().ok()

@@ -1,6 +1,6 @@
 //! Rules about all declared things together. Pure: the same objects always have the same problems.
 
-use crate::flows::{self, Flow, FlowKind, default_output};
+use crate::flows::{self, Flow, FlowKind, Trunk, default_output};
 use crate::model::{Inputs, Key, Kind, Name, Work};
 use crate::objects::Objects;
 use std::collections::{BTreeMap, BTreeSet};
@@ -257,7 +257,8 @@ fn cycle(objects: &Objects, round: &[&Flow]) -> Vec<Problem> {
         .collect()
 }
 
-/// Only results for the same frames can be joined: the inputs have to come from the same source.
+/// Only results for the same frames can be joined: the inputs have to come from the same sources, and to have their frames
+/// in the same order.
 fn joins(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
     let is_join = |flow: &&Flow| flow.kind == FlowKind::Join;
     for flow in flows.iter().filter(is_join) {
@@ -288,8 +289,45 @@ fn joins(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
                 list(&other.1)
             );
             found.push(problem(Kind::Pipeline, &flow.pipeline, text));
+        } else {
+            found.extend(branches_of_several_orders(objects, flows, flow));
         }
     }
+}
+
+/// Two stages that merge the same topics meet their frames in different orders, so no merge of these has each frame once.
+fn branches_of_several_orders(objects: &Objects, flows: &[Flow], join: &Flow) -> Option<Problem> {
+    let trunk = |name| Some((name, flows::trunk(objects, flows, name)?));
+    let mut trunks = join.inputs.iter().filter_map(trunk);
+    let first = trunks.next()?;
+    let other = trunks.find(|(_, trunk)| *trunk != first.1)?;
+    let order = |(branch, trunk): (&Name, Trunk<'_>)| match trunk {
+        Trunk::Source(source) => format!("{branch} has its frames in the order of source {source}"),
+        Trunk::Merge(flow) => format!(
+            "{branch} has its frames in the order in which stage {} merges {}",
+            flow.place(),
+            match &flow.stage.work {
+                Work::Process {
+                    from: Inputs::Labels { .. },
+                    ..
+                } => "what it selects by label".to_owned(),
+                _ => flow
+                    .inputs
+                    .iter()
+                    .map(Name::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }
+        ),
+    };
+    let text = format!(
+        "stage {}: {}, {}: such frames cannot be put together one by one. Merge once, in one stage with `to`, and let the \
+         branches of the join begin with its output",
+        join.stage.name,
+        order(first),
+        order(other)
+    );
+    Some(problem(Kind::Pipeline, &join.pipeline, text))
 }
 
 #[cfg(test)]

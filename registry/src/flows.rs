@@ -146,3 +146,99 @@ pub fn roots(objects: &Objects, flows: &[Flow], name: &Name) -> BTreeSet<Name> {
     }
     found
 }
+
+/// What a name's frames have their order from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trunk<'a> {
+    /// One source, whose order every stage keeps.
+    Source(&'a Name),
+    /// A stage that makes one topic of several: in which order it meets their frames is its own.
+    Merge(&'a Flow),
+}
+
+/// The last place, on the way to this name, where its frames got the order that they have; None if the name is not declared.
+/// There must be no cycles.
+pub fn trunk<'a>(objects: &'a Objects, flows: &'a [Flow], name: &'a Name) -> Option<Trunk<'a>> {
+    let mut name = name;
+    loop {
+        if let Some(source) = objects.sources.get(name) {
+            return Some(Trunk::Source(&source.name));
+        }
+        let flow = flows.iter().find(|flow| flow.output == *name)?;
+        if flow.kind != FlowKind::Join && merges(flow) {
+            return Some(Trunk::Merge(flow));
+        }
+        // A join has the order of its first branch.
+        name = flow.inputs.first()?;
+    }
+}
+
+/// Labels choose one source today and may choose two tomorrow.
+fn merges(flow: &Flow) -> bool {
+    let is_by_label = |work: &Work| matches!(work, Work::Process { from, .. } if matches!(from, Inputs::Labels { .. }));
+    flow.inputs.len() > 1 || (flow.stage.to.is_some() && is_by_label(&flow.stage.work))
+}
+
+/// The declared sources that frames with this source id in this topic are of: frames keep their id on their way through
+/// stages. Nobody knows what is in a topic that is not declared, so there it is every source with that id.
+pub fn sources_at<'a>(
+    objects: &'a Objects,
+    flows: &[Flow],
+    topic: &str,
+    source_id: &str,
+) -> Vec<&'a Name> {
+    let mut here: BTreeSet<Name> = BTreeSet::new();
+    let sources = || objects.sources.values();
+    here.extend(
+        sources()
+            .filter(|source| **source.topic() == *topic)
+            .map(|source| source.name.clone()),
+    );
+    let makers = flows.iter().filter(|flow| *flow.output == *topic);
+    let inputs = makers.flat_map(|flow| &flow.inputs);
+    here.extend(inputs.flat_map(|input| roots(objects, flows, input)));
+    sources()
+        .filter(|source| source.source_id() == source_id)
+        .filter(|source| here.is_empty() || here.contains(&source.name))
+        .map(|source| &source.name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_of_the_source_that_says_their_id() {
+        let text = "{kind: Source, name: camA, spec: {host: h, camera: 0, options: {source-id: door}}}\n---\n\
+                    {kind: Source, name: camB, spec: {host: h, camera: 1, topic: yard, options: {source-id: door}}}\n---\n\
+                    {kind: Source, name: door, spec: {host: h, camera: 2}}\n---\n\
+                    {kind: Processor, name: p, spec: {addresses: ['http://a:1']}}\n---\n\
+                    {kind: Pipeline, name: x, spec: {stages: [{name: people, from: [camB], processor: p}]}}\n";
+        let mut objects = Objects::default();
+        for object in crate::yaml::parse(text, "x").unwrap() {
+            objects.insert(Versioned {
+                name: object.name,
+                labels: object.labels,
+                version: 1,
+                written_by: String::new(),
+                written_at: jiff::Timestamp::UNIX_EPOCH,
+                spec: object.spec,
+            });
+        }
+        let flows = flows(&objects);
+        for (topic, id, expected) in [
+            ("camA", "door", &["camA"][..]),
+            ("camA", "camA", &[]),
+            ("yard", "door", &["camB"]),
+            ("camB.people", "door", &["camB"]),
+            ("door", "door", &["door"]),
+            ("yard", "camB", &[]),
+            ("by-hand", "door", &["camA", "camB", "door"]),
+        ] {
+            let found = sources_at(&objects, &flows, topic, id);
+            let found: Vec<_> = found.into_iter().map(Name::as_str).collect();
+            assert_eq!(found, expected, "{topic}/{id}");
+        }
+    }
+}

@@ -131,6 +131,11 @@ impl View {
         flows::roots(self.objects(), self.flows(), name)
     }
 
+    /// The declared sources that frames with this source id in this topic are of.
+    pub fn sources_at(&self, topic: &str, source_id: &str) -> Vec<&Name> {
+        flows::sources_at(self.objects(), self.flows(), topic, source_id)
+    }
+
     /// All processes that report, live or lost, by id.
     pub fn instances(&self) -> impl Iterator<Item = &Seen> {
         self.instances.iter().map(|one| &**one)

@@ -261,6 +261,8 @@ fn pictures_travel_by_tls_if_asked_for() {
     // Plain HTTP is not spoken beside it.
     let plain = std::panic::catch_unwind(|| request(&gateway.address, "GET /health", &[]));
     assert!(plain.is_err() || plain.is_ok_and(|Answer { status, .. }| status != 200));
+    let still = good.get(&url).call().expect("it is there, by TLS");
+    assert_eq!(still.status(), 200);
 }
 
 #[test]

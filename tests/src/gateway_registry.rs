@@ -50,6 +50,24 @@ fn a_source_that_nobody_opened_yet_is_watched_and_its_opener_told() {
 }
 
 #[test]
+fn a_source_with_an_id_of_its_own_is_listed_and_opened_by_that() {
+    let (topic, cam) = (name(), name());
+    let gateway = Gateway::start(shared(), &["--registry", &topic]);
+    let yaml = source(&cam).replace("open:", "options: {source-id: door}, open:");
+    let applied = apply(&gateway, &yaml, &[]);
+    assert!(applied.status < 300, "{}", applied.text());
+    wait_for("the registered source", || gateway.source(&cam, "door"));
+    assert!(
+        gateway.source(&cam, &cam).is_none(),
+        "nothing is ever there"
+    );
+    let args = ["--managed", "--host", "lab1", "--registry", &topic];
+    let _producer = crate::harness::Process::start("producer", shared(), &args);
+    let mut socket = gateway.socket(&format!("/ws/{cam}/door"));
+    assert_eq!(socket.frame().head["source"], "door");
+}
+
+#[test]
 fn the_registry_is_served_and_guarded_like_everything_else() {
     let (topic, cam) = (name(), name());
     let (reader, writer) = ("a-token-that-may-read", "a-token-that-may-write");

@@ -229,6 +229,30 @@ fn a_producer_that_was_only_taken_for_dead_stands_by_when_it_comes_back() {
 }
 
 #[test]
+fn a_producer_that_was_taken_for_dead_opens_its_sources_anew_if_its_heir_has_ended() {
+    let lab = Lab::new(shared());
+    let source = name();
+    let (stalled, heir) = two_producers(&lab, &source);
+    stalled.signal(Signal::SIGSTOP);
+    wait_for("the second epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 2).then_some(())
+    });
+    assert!(heir.stop().success());
+    stalled.signal(Signal::SIGCONT);
+    wait_for("the third epoch", || {
+        let said = lab.said(&source)?;
+        (said.state == SourceState::Live && said.last?.epoch == 3).then_some(())
+    });
+    assert!(stalled.stop().success());
+    let lines = consume(shared(), &source, &["--verify-picture"]);
+    assert_eq!(lines.epochs(&source), [1, 2, 3]);
+    for epoch in 1..=3 {
+        assert!(assert_whole(&lines, &source, epoch) > 0);
+    }
+}
+
+#[test]
 fn an_import_goes_on_behind_the_last_frame_that_the_killed_producer_wrote() {
     let lab = Lab::new(shared());
     let source = name();

@@ -3,6 +3,7 @@
 use super::key::Key;
 use super::merge::{Merge, Next};
 use super::message::Part;
+use super::passed::{Passed, Written};
 use crate::note::{BranchPosition, Note};
 use pipeline::kafka::{Bookmark, LaneBounds, TopicPartition};
 use pipeline::ordering::LaneId;
@@ -58,6 +59,8 @@ pub struct JoinLane {
     merge: Merge<Read>,
     /// Branches that hold the others up.
     waits_for: Vec<usize>,
+    /// What the merge says that it wrote without a branch, as it is kept with a row.
+    passed: Arc<[(usize, Written)]>,
     /// The number of the next row.
     next: i64,
     /// Rows that are not committed, oldest first.
@@ -82,6 +85,8 @@ struct Branch {
 struct Left {
     /// By branch, with this row.
     positions: Vec<BranchPosition>,
+    /// What was written without a branch until then, by the branch's number. Hardly ever is there anything.
+    passed: Arc<[(usize, Written)]>,
     freed: Vec<Freed>,
 }
 
@@ -112,11 +117,18 @@ impl JoinLane {
         let goes_on = |(n, topic): (usize, &Arc<str>)| {
             n == 0 || known(topic).is_some_and(|position| position.is_aligned)
         };
+        let mut merge = Merge::new(topics.iter().enumerate().map(goes_on));
+        for (n, topic) in topics.iter().enumerate() {
+            let of_this = |(of, _): &&(String, Written)| **of == **topic;
+            let passed = note.passed.iter().filter(of_this);
+            merge.remember(n, Passed::new(passed.map(|(_, place)| place.0.clone())));
+        }
         Self {
             partition,
             bounds,
             branches: topics.iter().enumerate().map(branch).collect(),
-            merge: Merge::new(topics.iter().enumerate().map(goes_on)),
+            passed: passed_of(&merge, topics.len()),
+            merge,
             waits_for: Vec::new(),
             next: 0,
             uncommitted: VecDeque::new(),
@@ -183,6 +195,17 @@ impl JoinLane {
                     topics.join(", ")
                 ))
             }
+            Next::Crossed(key, branch) => {
+                let topics: Vec<&str> = branches.iter().map(|branch| &*branch.topic).collect();
+                Step::Stuck(format!(
+                    "partition {} of {} cannot be joined: {} has {key} in another place than the others have it, so these \
+                     topics have the same frames in different orders. Were the same topics merged by several stages? Merge \
+                     them once, let all branches begin with that topic, and join what is made of it with another group",
+                    self.partition,
+                    topics.join(", "),
+                    branches[branch].topic
+                ))
+            }
         }
     }
 
@@ -212,7 +235,15 @@ impl JoinLane {
         });
         let positions = positions.collect();
         let bytes = freed.iter().map(|freed| freed.bytes).sum();
-        self.uncommitted.push_back(Left { positions, freed });
+        if row.iter().any(Option::is_none) || !self.passed.is_empty() {
+            self.passed = passed_of(&self.merge, self.branches.len());
+        }
+        let passed = Arc::clone(&self.passed);
+        self.uncommitted.push_back(Left {
+            positions,
+            passed,
+            freed,
+        });
         let number = self.next;
         self.next += 1;
         let came = row.iter().flatten().map(|record| record.at).max();
@@ -243,6 +274,11 @@ impl JoinLane {
             branches: positions
                 .clone()
                 .map(|(topic, position)| (topic.to_string(), *position))
+                .collect(),
+            passed: left
+                .passed
+                .iter()
+                .map(|(n, place)| (self.branches[*n].topic.to_string(), place.clone()))
                 .collect(),
         };
         let note = note.to_string();
@@ -325,6 +361,16 @@ impl JoinLane {
         };
         others.map(position).collect()
     }
+}
+
+/// What can be written down of what was written without a branch.
+fn passed_of(merge: &Merge<Read>, branches: usize) -> Arc<[(usize, Written)]> {
+    let of = |n: usize| {
+        let places = merge.passed(n).places();
+        let in_epoch = places.filter(|key| matches!(key, Key::At { .. }));
+        in_epoch.map(move |key| (n, Written(key.clone())))
+    };
+    (0..branches).flat_map(of).collect()
 }
 
 #[cfg(test)]

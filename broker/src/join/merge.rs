@@ -5,8 +5,12 @@
 //! took records from one, or one was begun later), what the branches have behind their heads tells which head comes first:
 //! the one behind which another branch's head follows. Nothing is decided before it is certain, so what comes out depends
 //! on the branches alone and not on when their records arrive.
+//!
+//! Branches that have the same records in different orders (two stages that each merge the same topics) cannot be told from
+//! such that lost some, before one of them comes with what was written without it. That is where it ends: nothing is doubled.
 
 use super::key::Key;
+use super::passed::Passed;
 use std::collections::{HashSet, VecDeque};
 
 /// Records of the branches that wait for each other. The first branch leads: a branch that is met for the first time
@@ -21,6 +25,8 @@ struct Branch<T> {
     queue: VecDeque<(Key, T)>,
     /// It has had a record in common with the others.
     is_aligned: bool,
+    /// What was written without it.
+    passed: Passed,
 }
 
 /// What can be done now.
@@ -34,6 +40,9 @@ pub enum Next<T> {
     Wait(Vec<usize>),
     /// The branches are not of one stream: nothing that could still be read decides which of these two comes first.
     Stuck(Key, Key),
+    /// The branches have the same records in different orders: this branch has one behind its head, or as its head, that
+    /// was written without it or would have to be.
+    Crossed(Key, usize),
 }
 
 /// Which of two heads comes first.
@@ -50,10 +59,21 @@ impl<T> Merge<T> {
         let branch = |is_aligned| Branch {
             queue: VecDeque::new(),
             is_aligned,
+            passed: Passed::default(),
         };
         Self {
             branches: go_on.into_iter().map(branch).collect(),
         }
+    }
+
+    /// What was written without a branch before a restart.
+    pub fn remember(&mut self, branch: usize, passed: Passed) {
+        self.branches[branch].passed = passed;
+    }
+
+    /// What was written without a branch: to go on with after a restart.
+    pub fn passed(&self, branch: usize) -> &Passed {
+        &self.branches[branch].passed
     }
 
     /// The next record of a branch.
@@ -97,8 +117,16 @@ impl<T> Merge<T> {
             }
             return Next::Wait(may_grow);
         }
-        // Each comes behind another, by epochs that are not in their order: none is more right than another.
-        self.take(0)
+        // Each comes behind another, by epochs that are not in their order: none is more right than another. But the one
+        // that comes first in a stream that they have in common is behind no head.
+        let behind = |head: usize| {
+            others(head).find(|other| self.keys(*other).skip(1).any(|key| key == self.head(head)))
+        };
+        let first = (0..self.branches.len()).find(|head| behind(*head).is_none());
+        match (first, behind(0)) {
+            (None, Some(other)) => Next::Crossed(self.head(0).clone(), other),
+            (first, _) => self.take(first.unwrap_or(0)),
+        }
     }
 
     /// Whether the head of one branch goes before (or with) that of another. If before, the other branch has lost it.
@@ -154,6 +182,11 @@ impl<T> Merge<T> {
         let with: Vec<bool> = self.branches.iter().enumerate().map(has_it).collect();
         let mut present = self.branches.iter().zip(&with).filter(|(_, has)| **has);
         let has_begun = with[0] || present.any(|(branch, _)| branch.is_aligned);
+        let was_written =
+            |(branch, has): (&Branch<T>, &bool)| *has && has_begun && branch.passed.has(&key);
+        if let Some(branch) = self.branches.iter().zip(&with).position(was_written) {
+            return Next::Crossed(key, branch);
+        }
         let mut row = Vec::with_capacity(with.len());
         for (branch, has) in self.branches.iter_mut().zip(with) {
             let record = match has {
@@ -161,6 +194,9 @@ impl<T> Merge<T> {
                 false => None,
             };
             branch.is_aligned |= record.is_some() && has_begun;
+            if has_begun {
+                branch.passed.written(&key, has);
+            }
             row.push(record);
         }
         match has_begun {

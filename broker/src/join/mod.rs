@@ -10,10 +10,11 @@
 
 mod branches;
 mod engine;
-mod key;
+pub(crate) mod key;
 mod lane;
 mod merge;
 mod message;
+pub(crate) mod passed;
 mod writing;
 
 pub use engine::JoinEngine;

@@ -3,8 +3,9 @@
 //! ```text
 //! hub ─ submit ─▶ slot of the variation (newest only) ─▶ line ─▶ thread: decode, scale, draw, encode ─▶ its fan
 //! ```
-//! A thread that is busy finds the newest frame when it is free again: what came between is left out, and counted by
-//! those who watch. The line holds each variation at most once, and each replay at most one frame.
+//! A thread that is busy finds the newest frame when it is free again: what came between is left out, and the fan counts it
+//! for those who watch. What is no frame stays in its place. The line holds each variation at most once, and each replay at
+//! most one frame.
 
 mod draw;
 mod render;
@@ -23,6 +24,9 @@ use tokio::sync::oneshot;
 
 /// Frames that a viewer may be behind before it goes on with the newest: hides a hiccup of some 100 ms.
 pub const RING_FRAMES: usize = 4;
+/// Records of a variation that wait for a thread: a frame, the end behind it, and what else is no frame. As many as viewers
+/// may be behind: more would be left out there.
+const WAITING: usize = RING_FRAMES;
 
 /// One variant of one source, and those who watch it.
 #[derive(Debug)]
@@ -42,11 +46,44 @@ struct Asked {
 
 #[derive(Debug, Default)]
 struct Slot {
-    newest: Option<Arc<Shot>>,
+    /// Oldest first, none of two frames behind each other; at most [`WAITING`].
+    waiting: VecDeque<Waiting>,
     /// Nobody asked for a frame before this moment.
     not_before: Option<Instant>,
     /// In the line, or with a thread.
     is_under_way: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    shot: Arc<Shot>,
+    /// Before it, as nobody was free to make pictures of them.
+    left_out: u64,
+}
+
+impl Slot {
+    /// A newer frame takes the place of one that waits; what is no frame takes nobody's.
+    fn add(&mut self, shot: Arc<Shot>) {
+        if let Some(last) = self.waiting.back_mut()
+            && shot.frame().is_some()
+            && last.shot.frame().is_some()
+        {
+            let left_out = last.left_out + 1;
+            *last = Waiting { shot, left_out };
+            return;
+        }
+        self.waiting.push_back(Waiting { shot, left_out: 0 });
+        if self.waiting.len() > WAITING {
+            // Viewers would wait for the end of a stream for ever.
+            let mut older = self.waiting.iter().take(WAITING);
+            let at = older.position(|one| !one.shot.is_end()).unwrap_or(0);
+            let removed = self.waiting.remove(at);
+            let next = self.waiting.get_mut(at);
+            if let (Some(removed), Some(next)) = (removed, next) {
+                next.left_out += removed.left_out + 1;
+            }
+        }
+    }
 }
 
 impl Variation {
@@ -164,7 +201,7 @@ impl Painter {
             }
             slot.not_before = Some(next_moment(slot.not_before, rate, now));
         }
-        slot.newest = Some(Arc::clone(shot));
+        slot.add(Arc::clone(shot));
         if !std::mem::replace(&mut slot.is_under_way, true) {
             drop(slot);
             self.shared.add(Job::Newest(Arc::clone(variation)));
@@ -240,12 +277,13 @@ impl Shared {
 
     /// Then others have their turn, before this variation's next frame.
     fn make_newest(&self, variation: &Arc<Variation>, renderer: &mut render::Renderer) {
-        let newest = variation.slot().newest.take();
-        if let Some(shot) = newest {
-            variation.fan.push(renderer.shot(&shot, variation.variant));
+        let next = variation.slot().waiting.pop_front();
+        if let Some(Waiting { shot, left_out }) = next {
+            let made = renderer.shot(&shot, variation.variant);
+            variation.fan.push_behind(made, left_out);
         }
         let mut slot = variation.slot();
-        slot.is_under_way = slot.newest.is_some();
+        slot.is_under_way = !slot.waiting.is_empty();
         if slot.is_under_way {
             drop(slot);
             self.add(Job::Newest(Arc::clone(variation)));
@@ -269,11 +307,11 @@ mod tests {
         shots
             .iter()
             .for_each(|shot| painter.submit(&variation, shot));
-        let mut last = None;
+        let (mut last, mut given, mut left_out) = (None, 0, 0);
         while last != Some(199) {
-            let sequence = view
-                .next()
-                .await
+            let taken = view.next().await;
+            (given, left_out) = (given + 1, left_out + taken.left_out);
+            let sequence = taken
                 .item
                 .frame()
                 .and_then(|frame| frame.id.as_ref())
@@ -281,6 +319,41 @@ mod tests {
             assert!(sequence > last, "{sequence:?} after {last:?}");
             last = sequence;
         }
+        assert_eq!(given + left_out, 200, "what is left out is counted");
+    }
+
+    /// The end of cam0/1.
+    fn end() -> Shot {
+        let end = pipeline::v1::EndOfStream {
+            last: Some(pipeline::v1::FrameId::new("cam0", 1, 7)),
+            ..Default::default()
+        };
+        let content = crate::json::Content::Message(pipeline::envelope::Kind::End(end));
+        Shot::new(&pipeline::kafka::TopicPartition::new("t", 0), 9, content)
+    }
+
+    #[test]
+    fn the_last_frame_and_the_end_wait_for_a_thread_together() {
+        let mut slot = Slot::default();
+        let said = |slot: &Slot| {
+            let sequence = |shot: &Shot| Some(shot.frame()?.id.as_ref()?.sequence);
+            let waiting = slot.waiting.iter();
+            waiting
+                .map(|one| (sequence(&one.shot), one.left_out))
+                .collect::<Vec<_>>()
+        };
+        (0..7).for_each(|n| slot.add(Arc::new(shot(n, b"x"))));
+        slot.add(Arc::new(end()));
+        assert_eq!(said(&slot), [(Some(6), 6), (None, 0)]);
+        (0..3).for_each(|n| slot.add(Arc::new(shot(n, b"x"))));
+        assert_eq!(said(&slot), [(Some(6), 6), (None, 0), (Some(2), 2)]);
+        slot.add(Arc::new(end()));
+        slot.add(Arc::new(shot(9, b"x")));
+        // The first frame goes, the ends stay, and everything is counted.
+        let expected = [(None, 7), (Some(2), 2), (None, 0), (Some(9), 0)];
+        assert_eq!(said(&slot), expected);
+        (0..50).for_each(|_| slot.add(Arc::new(end())));
+        assert_eq!(slot.waiting.len(), WAITING);
     }
 
     #[test]
@@ -301,9 +374,9 @@ mod tests {
         drop(painter); // no thread takes any more
         let slot = variation.slot();
         let waiting = slot
-            .newest
-            .as_ref()
-            .and_then(|shot| shot.frame())
+            .waiting
+            .front()
+            .and_then(|one| one.shot.frame())
             .and_then(|frame| frame.id.as_ref());
         assert!(
             waiting.is_none_or(|id| id.sequence == 0),

@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use patient::Patient;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ const MAX_HEADERS: usize = 64;
 const UNSENT_BYTES: u32 = 64 << 10;
 /// A connection whose other side is gone without a word ends after this.
 const GONE_AFTER: Duration = Duration::from_secs(30);
+/// A connection on which nothing is said is asked this often whether anybody is there: a viewer of a source that rests has
+/// nothing to be sent that could fail. (Linux begins after 2 h by itself.)
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// When the gateway stops, viewers are told; then their connections are closed.
 pub const GOODBYE: Duration = Duration::from_secs(3);
 /// The system has no room for another connection: one of ours has to end first.
@@ -157,5 +160,27 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
         socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
         socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
     }
-    socket.set_keepalive(true)
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_EVERY)
+        .with_interval(PROBE_EVERY);
+    socket.set_tcp_keepalive(&probes)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_idle_is_asked_whether_anybody_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let viewer = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        tune(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBE_EVERY);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_EVERY);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(GONE_AFTER));
+        drop(viewer);
+    }
 }

@@ -112,6 +112,7 @@ impl Managed {
             TurnEvent::Ours => {
                 tracing::info!(host, "this producer is at work");
                 self.place = Place::AtWork;
+                self.sources.begin_turn();
             }
             TurnEvent::Leaves(done) => {
                 self.stand_by().await;

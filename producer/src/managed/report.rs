@@ -1,6 +1,6 @@
 //! What a producer says of its sources.
 
-use super::slot::{Phase, Run, Slot, Then};
+use super::slot::{Again, Phase, Run, Slot, Then};
 use registry::instance::{LastFrame, RunningSource, SourceState};
 
 /// What is known of one source.
@@ -16,10 +16,10 @@ pub fn running_source(name: &str, slot: &Slot) -> RunningSource {
         }
         Phase::Stopping(_, Then::Close(why)) => (SourceState::Live, format!("closing: {why}")),
         Phase::Ended(how) => (SourceState::Ended, how.clone()),
-        Phase::Failed { why, retry_at } => {
-            let next = match retry_at {
-                Some(_) => " (it is tried again)",
-                None => "",
+        Phase::Failed { why, again } => {
+            let next = match again {
+                Again::At(_) => " (it is tried again)",
+                Again::Changed | Again::NextTurn => "",
             };
             (SourceState::Failed, format!("{why}{next}"))
         }

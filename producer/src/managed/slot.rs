@@ -53,9 +53,20 @@ pub enum Phase {
     Failed {
         /// Why.
         why: String,
-        /// None: not before something changes.
-        retry_at: Option<Instant>,
+        /// What has to happen first.
+        again: Again,
     },
+}
+
+/// When a source that failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// At this moment.
+    At(Instant),
+    /// When something else is declared.
+    Changed,
+    /// Another start has it: also when this host's turn comes to this producer anew, as nobody else of the host has it then.
+    NextTurn,
 }
 
 /// What comes after a run that was told to end.
@@ -82,6 +93,17 @@ pub struct Run {
     pub fps: f64,
     /// Since when.
     pub begun: Instant,
+    /// Whether it was begun in the turn of this producer that lasts, or in one before.
+    pub turn: RunTurn,
+}
+
+/// In which turn of this producer a run was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunTurn {
+    /// In this one: who takes it over is no producer of this host.
+    This,
+    /// In one before: who took it over meanwhile was one of this host, and has left.
+    Earlier,
 }
 
 /// How a run ended.
@@ -172,8 +194,8 @@ impl Slot {
             Some(Err(why)) => {
                 // What runs goes on: the settings before were good.
                 if self.run().is_none() {
-                    let (why, retry_at) = (why.clone(), None);
-                    self.phase = Phase::Failed { why, retry_at };
+                    let (why, again) = (why.clone(), Again::Changed);
+                    self.phase = Phase::Failed { why, again };
                     self.tried = None; // good settings are tried at once, also if they are the ones of before
                 }
                 return None;
@@ -193,8 +215,8 @@ impl Slot {
             }
             Phase::Stopping(..) => None,
             Phase::Ended(_) if is_tried => None,
-            Phase::Failed { retry_at, .. }
-                if is_tried && retry_at.is_none_or(|at| now.instant < at) =>
+            Phase::Failed { again, .. }
+                if is_tried && !matches!(again, Again::At(at) if *at <= now.instant) =>
             {
                 None
             }
@@ -229,6 +251,21 @@ impl Slot {
         };
     }
 
+    /// The turn of this producer has come: whoever of this host took a source over before has left. Others may tell us late,
+    /// so that a run may still find that it was taken over in the turn before.
+    pub fn begin_turn(&mut self) {
+        if let Some(run) = self.run_mut() {
+            run.turn = RunTurn::Earlier;
+        }
+        if let Phase::Failed {
+            why,
+            again: Again::NextTurn,
+        } = &mut self.phase
+        {
+            self.phase = Phase::Closed(std::mem::take(why));
+        }
+    }
+
     /// It runs from now on.
     pub fn started(&mut self, run: Run) {
         self.tried = Some(Arc::clone(&run.config));
@@ -251,9 +288,10 @@ impl Slot {
             (Outcome::Done, None) => Phase::Ended("it came to its end".to_owned()),
             (Outcome::Done, Some(Then::Close(why))) => Phase::Closed(why),
             (Outcome::Done, Some(Then::Reopen)) => Phase::Closed("it has new settings".to_owned()),
+            (Outcome::TakenOver(why), _) if run.turn == RunTurn::Earlier => Phase::Closed(why),
             (Outcome::TakenOver(why), _) => Phase::Failed {
                 why,
-                retry_at: None,
+                again: Again::NextTurn,
             },
             (Outcome::Failed(why), Some(_)) => Phase::Closed(why),
             (Outcome::Failed(why), None) => {
@@ -265,7 +303,7 @@ impl Slot {
                 let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
                 Phase::Failed {
                     why,
-                    retry_at: Some(now + pause),
+                    again: Again::At(now + pause),
                 }
             }
         };
@@ -299,6 +337,7 @@ mod tests {
             meter: Meter::default(),
             fps: 0.0,
             begun,
+            turn: RunTurn::This,
         }
     }
 
@@ -402,5 +441,25 @@ mod tests {
         assert!(!step(&mut slot, 0, now) && !slot.is_gone());
         slot.ended(Outcome::Done, now.instant);
         assert!(slot.is_gone());
+    }
+
+    #[test]
+    fn what_another_of_the_host_took_over_is_opened_when_the_turn_comes_back() {
+        let (mut slot, now) = (Slot::default(), Now::read());
+        let taken_over = || Outcome::TakenOver("by the heir".to_owned());
+        slot.declare(declared(5, Opening::Always), 1);
+        assert!(step(&mut slot, 0, now));
+        slot.ended(taken_over(), now.instant);
+        assert!(!step(&mut slot, 0, later(now, LONG_RUN)));
+        slot.begin_turn();
+        assert!(step(&mut slot, 0, now));
+        // It hears of it only when the turn is its own again.
+        slot.begin_turn();
+        assert!(!step(&mut slot, 0, now), "it runs");
+        slot.ended(taken_over(), now.instant);
+        assert!(step(&mut slot, 0, now));
+        // But who takes it over within the turn keeps it.
+        slot.ended(taken_over(), now.instant);
+        assert!(!step(&mut slot, 0, later(now, LONG_RUN)));
     }
 }

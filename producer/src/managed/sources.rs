@@ -1,7 +1,7 @@
 //! The sources of this host: each runs in a task of its own, and none knows of the others.
 
 use super::opening::Now;
-use super::slot::{Outcome, Run, Slot, Then};
+use super::slot::{Outcome, Run, RunTurn, Slot, Then};
 use super::spec;
 use crate::config::SourceConfig;
 use crate::epoch::{ClaimError, TakenOver};
@@ -43,6 +43,11 @@ impl Sources {
     pub fn slots(&mut self) -> impl Iterator<Item = (&str, &mut Slot)> {
         let slots = self.slots.iter_mut();
         slots.map(|(name, slot)| (name.as_str(), slot))
+    }
+
+    /// The turn of this producer has come.
+    pub fn begin_turn(&mut self) {
+        self.slots.values_mut().for_each(Slot::begin_turn);
     }
 
     /// Opens, changes and closes what has to be; touches nothing else.
@@ -87,6 +92,7 @@ impl Sources {
                 meter: Meter::default(),
                 fps: 0.0,
                 begun: now.instant,
+                turn: RunTurn::This,
             });
         }
     }

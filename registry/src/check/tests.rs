@@ -157,3 +157,47 @@ fn results_for_different_sources_are_not_joined() {
         "{said:?}"
     );
 }
+
+#[test]
+fn branches_that_merge_the_same_sources_each_for_itself_are_not_joined() {
+    let refused = |stages: &str| {
+        let said = said(&pipeline("x", stages)).join("\n");
+        assert!(said.contains("stage all: X has"), "{said}");
+        assert!(said.contains("Y has"), "{said}");
+        assert!(said.contains("Merge once"), "{said}");
+        said
+    };
+    let all = "  - {name: all, join: [X, Y], to: Z}\n";
+    let one = "  - {name: one, from: [cam0, cam1], processor: p, to: X}\n";
+    let two = "  - {name: two, from: [cam0, cam1], processor: p, to: Y}\n";
+    let text = refused(&format!("{one}{two}{all}"));
+    assert!(text.contains("x/one merges cam0, cam1"), "{text}");
+    let labels = two.replace("[cam0, cam1]", "{labels: {site: lab}}");
+    let text = refused(&format!("{one}{labels}{all}"));
+    assert!(
+        text.contains("x/two merges what it selects by label"),
+        "{text}"
+    );
+    // Through any number of stages, and though there is only one source.
+    let through = two.replace("to: Y", "to: V");
+    let behind = "  - {name: v, from: [V], processor: p, to: Y}\n";
+    refused(&format!("{one}{through}{behind}{all}"));
+    let again = "  - {name: a, from: [cam0], processor: p}\n\
+                 \u{20} - {name: one, from: [cam0, cam0.a], processor: p, to: X}\n\
+                 \u{20} - {name: two, from: [cam0, cam0.a], processor: p, to: Y}\n";
+    refused(&format!("{again}{all}"));
+}
+
+#[test]
+fn branches_that_part_behind_what_is_merged_once_are_joined() {
+    for from in ["[cam0, cam1]", "{labels: {site: lab}}"] {
+        let stages = format!(
+            "  - {{name: m, from: {from}, processor: p, to: both}}\n\
+             \u{20} - {{name: a, from: [both], processor: p}}\n\
+             \u{20} - {{name: b, from: [both], processor: p}}\n\
+             \u{20} - {{name: j, join: [both.a, both.b], to: once}}\n\
+             \u{20} - {{name: k, join: [both, once], to: all}}\n"
+        );
+        assert_eq!(said(&pipeline("x", &stages)), [""; 0]);
+    }
+}

@@ -248,6 +248,12 @@ impl Versioned<Source> {
     pub fn topic(&self) -> &Name {
         self.spec.topic.as_ref().unwrap_or(&self.name)
     }
+
+    /// What its frames say they are of: the option `source-id`, or the name.
+    pub fn source_id(&self) -> &str {
+        let said = self.spec.options.get("source-id");
+        said.and_then(|id| id.as_str()).unwrap_or(&self.name)
+    }
 }
 
 impl Versioned<Spec> {

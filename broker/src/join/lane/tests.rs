@@ -189,3 +189,45 @@ fn the_branches_that_hold_the_others_up_are_named() {
     assert_eq!(lane.waits_for(), ["b".into()]);
     assert_eq!(lane.waiting(), 2);
 }
+
+#[test]
+fn what_was_written_without_a_branch_is_not_written_again_after_a_restart() {
+    let topics = topics();
+    let read = |lane: &mut JoinLane, n: usize, offset: i64, sequence: u64, source: &str| {
+        let mut record = record(&topics[n], offset, sequence);
+        if let Kind::Frame(frame) = &mut record.part.message {
+            frame.id = Some(v1::FrameId::new(source, 1, sequence));
+        }
+        lane.read(n, record);
+    };
+    let mut lane = JoinLane::new(&topics[..2], 4, 100, 0, &Note::default(), BOUNDS);
+    lane.opened("b", 101, 0);
+    // The second has the frames of s and t the other way round, farther apart than it is looked.
+    read(&mut lane, 0, 0, 0, "s");
+    read(&mut lane, 0, 1, 0, "t");
+    read(&mut lane, 1, 0, 0, "t");
+    let Step::Write(row) = lane.next() else {
+        panic!("nothing says yet that something is wrong");
+    };
+    assert!(row.parts[1].is_none());
+    let bookmarks = lane.bookmarks(1, 1);
+    let note = Note::read(&bookmarks[0].note);
+    let mut lane = JoinLane::new(
+        &topics[..2],
+        4,
+        100,
+        bookmarks[0].next_offset,
+        &note,
+        BOUNDS,
+    );
+    lane.opened("b", 101, bookmarks[1].next_offset);
+    read(&mut lane, 0, 1, 0, "t");
+    read(&mut lane, 1, 0, 0, "t");
+    assert!(matches!(lane.next(), Step::Write(_)));
+    read(&mut lane, 1, 1, 0, "s");
+    read(&mut lane, 0, 2, 1, "s");
+    let Step::Stuck(why) = lane.next() else {
+        panic!("it is doubled");
+    };
+    assert!(why.contains("b has s/1/0 in another place"), "{why}");
+}

@@ -18,8 +18,22 @@ fn end(source: &str, epoch: u64) -> Key {
     }
 }
 
+/// Places, each with the branches that had a record there.
+type Rows = Vec<(Key, Vec<bool>)>;
+
 /// The places of every row, with the branches that had a record there, when the branches' records come in this order.
-fn rows(merge: &mut Merge<Key>, arrivals: &[(usize, Key)], bound: usize) -> Vec<(Key, Vec<bool>)> {
+fn rows(merge: &mut Merge<Key>, arrivals: &[(usize, Key)], bound: usize) -> Rows {
+    let (rows, end) = rows_until(merge, arrivals, bound);
+    assert_eq!(end, None);
+    rows
+}
+
+/// As [`rows`], and why there is no way on, if so.
+fn rows_until(
+    merge: &mut Merge<Key>,
+    arrivals: &[(usize, Key)],
+    bound: usize,
+) -> (Rows, Option<Next<Key>>) {
     let mut pending: Vec<VecDeque<Key>> = vec![VecDeque::new(); merge.branches.len()];
     let mut rows = Vec::new();
     let drain = |merge: &mut Merge<Key>, pending: &mut Vec<VecDeque<Key>>, rows: &mut Vec<_>| {
@@ -41,16 +55,18 @@ fn rows(merge: &mut Merge<Key>, arrivals: &[(usize, Key)], bound: usize) -> Vec<
                     rows.push((key, with));
                 }
                 Next::Skipped(_) => {}
-                Next::Wait(_) => return,
-                Next::Stuck(one, other) => panic!("stuck: {one} or {other}"),
+                Next::Wait(_) => return None,
+                end => return Some(end),
             }
         }
     };
     for (branch, key) in arrivals {
         pending[*branch].push_back(key.clone());
-        drain(merge, &mut pending, &mut rows);
+        if let Some(end) = drain(merge, &mut pending, &mut rows) {
+            return (rows, Some(end));
+        }
     }
-    rows
+    (rows, None)
 }
 
 /// Round by round from each branch.
@@ -147,6 +163,64 @@ proptest! {
         expected.sort_by(by_name);
         prop_assert_eq!(found, expected);
     }
+}
+
+proptest! {
+    #[test]
+    fn branches_of_different_orders_end_in_an_error_and_nothing_is_doubled(
+        keys in stream(), seeds in prop::array::uniform4(any::<u64>()),
+        lost in prop::array::uniform3(prop::collection::vec(prop::bool::weighted(0.05), 120)),
+        bound in 2..40_usize, restart in 0..120_usize,
+    ) {
+        // Each branch merges the sources anew: all of them keep each source's order, and none another's.
+        let sources = ["a", "b", "c"].map(|name| {
+            let own = keys.iter().filter(|key| matches!(key, Key::At { source, .. } if source == name));
+            own.cloned().collect::<Vec<_>>()
+        });
+        let branches: Vec<Vec<Key>> = (0..3).map(|n| {
+            let merged = shuffled(&sources, seeds[n]).into_iter().map(|(_, key)| key);
+            merged.zip(&lost[n]).filter(|(_, is_lost)| !**is_lost).map(|(key, _)| key).collect()
+        }).collect();
+        let arrivals = shuffled(&branches, seeds[3]);
+        let (first, _) = rows_until(&mut Merge::new([true; 3]), &arrivals, bound);
+        let is_once = |rows: &[(Key, Vec<bool>)]| {
+            let mut seen = HashSet::new();
+            rows.iter().all(|(key, _)| seen.insert(key.clone()))
+        };
+        prop_assert!(is_once(&first), "{first:?}");
+        // Nor is it doubled by one that goes on behind any of these rows.
+        let mut merge = Merge::new([true; 3]);
+        let mut kept: Vec<_> = first.into_iter().take(restart).collect();
+        let mut left = [0; 3];
+        for (key, with) in &kept {
+            for branch in 0..3 {
+                left[branch] += usize::from(with[branch]);
+                merge.branches[branch].passed.written(key, with[branch]);
+            }
+        }
+        let rest: Vec<_> = branches.iter().zip(left).map(|(keys, left)| keys[left..].to_vec()).collect();
+        let (rows, _) = rows_until(&mut merge, &shuffled(&rest, seeds[3]), bound);
+        kept.extend(rows);
+        prop_assert!(is_once(&kept), "{kept:?}");
+    }
+}
+
+#[test]
+fn the_same_frames_in_different_orders_are_said_to_be_that() {
+    let (a, b, c) = (|n| one("a", 1, n), |n| one("b", 1, n), |n| one("c", 1, n));
+    // Both heads are behind the other's.
+    let mut merge = Merge::new([true; 2]);
+    for (first, second) in [(a(0), b(0)), (b(0), a(0)), (a(1), a(1))] {
+        merge.push(0, first, ());
+        merge.push(1, second, ());
+    }
+    assert_eq!(merge.next(|_| false), Next::Crossed(a(0), 1));
+    // One comes long after the others had it.
+    let later = [vec![a(0), c(0), c(1), c(2)], vec![c(0), c(1), a(0), c(2)]];
+    let (rows, end) = rows_until(&mut Merge::new([true; 2]), &in_turn(&later), 2);
+    let places: Vec<_> = rows.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(places, [a(0), c(0), c(1)]);
+    assert_eq!(end, Some(Next::Crossed(a(0), 1)));
 }
 
 /// The branches' records, each branch's in its order.
