@@ -4,7 +4,7 @@ use bytes::Bytes;
 use consumer::decode;
 use consumer::delivery::Content;
 use consumer::overlay;
-use consumer::sinks::json::Line;
+use pipeline::json::Line;
 use pipeline::envelope::{self, Kind};
 use pipeline::kafka::TopicPartition;
 use pipeline::v1::{Codec, Frame, PixelFormat};
