@@ -102,10 +102,7 @@ impl Reader {
     fn run(mut self) {
         let mut fences = Fences::default();
         loop {
-            let end = match self.begin() {
-                Ok(()) => self.serve(),
-                Err(fault) => End::Failed(fault),
-            };
+            let end = self.begin().map_or_else(|end| end, |()| self.serve());
             let fault = match end {
                 End::Closed => return self.leave(),
                 End::Redirected => match self.redirect() {
@@ -128,36 +125,44 @@ impl Reader {
         }
     }
 
-    fn begin(&self) -> Result<(), KafkaFault> {
+    fn begin(&self) -> Result<(), End> {
         match &self.subscription {
             Subscription::Topics(topics) if topics.is_empty() => Ok(()),
             Subscription::Topics(topics) => {
-                self.wait_for_kafka();
+                self.wait_for_kafka()?;
                 let names: Vec<&str> = topics.iter().map(String::as_str).collect();
                 self.consumer
                     .subscribe(&names)
                     .map_err(KafkaFault::request(format!("subscribing to {names:?}")))
+                    .map_err(End::Failed)
             }
             Subscription::Partitions(partitions) => {
                 let mut list = TopicPartitionList::new();
                 for lane in partitions {
                     list.add_partition(&lane.topic, lane.partition);
                 }
-                self.consumer.context().assigned(&self.consumer, &mut list)
+                let assigned = self.consumer.context().assigned(&self.consumer, &mut list);
+                assigned.map_err(End::Failed)
             }
         }
     }
 
     /// Joining only begins when Kafka answers: a client that joins while nothing answers can lose its first connection
-    /// and never make another (seen with librdkafka 2.12 and a node that stalled).
-    fn wait_for_kafka(&self) {
+    /// and never make another (seen with librdkafka 2.12 and a node that stalled). One that has lost all nodes while it waits
+    /// never gets an answer either: another takes its place.
+    fn wait_for_kafka(&self) -> Result<(), End> {
         const ASK: Duration = Duration::from_secs(2);
+        let mut nodes = NodeWatch::new(&self.client, Instant::now());
         while !self.shared.is_closing() {
             match self.consumer.fetch_metadata(Some(PROBE), ASK) {
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(cause) => tracing::warn!(%cause, "waiting for Kafka before joining the group"),
             }
+            if nodes.is_forgotten_by(&self.consumer, self.shared.heard(), Instant::now()) {
+                return Err(self.end_of_a_lost_client());
+            }
         }
+        Ok(())
     }
 
     /// Serves rebalances and errors until closed or expelled.
