@@ -4,7 +4,7 @@ use bytes::Bytes;
 use consumer::decode;
 use consumer::delivery::Content;
 use consumer::overlay;
-use pipeline::json::Line;
+use consumer::sinks::json;
 use pipeline::envelope::{self, Kind};
 use pipeline::kafka::TopicPartition;
 use pipeline::v1::{Codec, Frame, PixelFormat};
@@ -31,7 +31,7 @@ pub fn run(data: &[u8]) {
 
 fn check_line(content: &Content) {
     let place = TopicPartition::new("topic", 0);
-    let line = serde_json::to_string(&Line::new(&place, 12, content)).expect("any record is JSON");
+    let line = serde_json::to_string(&json::of(&place, 12, content)).expect("any record is JSON");
     assert!(!line.contains('\n'), "one record, one line");
     let read: Value = serde_json::from_str(&line).expect("what was written can be read");
     let Content::Message(message) = content else {

@@ -2,10 +2,16 @@
 
 use crate::delivery::{Content, Delivery};
 use pipeline::json::{self, Extent, Line};
+use pipeline::kafka::TopicPartition;
 
 /// The line of a record on its way to the sinks.
 pub fn line(delivery: &Delivery) -> Line<'_> {
-    let content = match &delivery.content {
+    of(&delivery.tp, delivery.offset, &delivery.content)
+}
+
+/// The line of a record that lies there and holds this.
+pub fn of<'a>(lane: &'a TopicPartition, offset: i64, content: &'a Content) -> Line<'a> {
+    let content = match content {
         Content::Message(message) => json::Content::Message(message),
         Content::Undecodable(error) => json::Content::Undecodable {
             source: None,
@@ -13,5 +19,5 @@ pub fn line(delivery: &Delivery) -> Line<'_> {
         },
         Content::Absent { source, why } => json::Content::Absent { source, error: why },
     };
-    Line::new(&delivery.tp, delivery.offset, content, Extent::Full)
+    Line::new(lane, offset, content, Extent::Full)
 }
