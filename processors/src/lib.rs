@@ -11,6 +11,7 @@ pub mod echo;
 pub mod faces;
 pub mod hardware;
 mod instances;
+mod jpeg;
 pub mod kserve;
 pub mod motion;
 mod opencv_error;

@@ -17,6 +17,8 @@ use processor_proto::{
 };
 use thiserror::Error;
 
+use crate::jpeg;
+
 /// What a decoded picture must not exceed: 50 megapixels are 150 MB as BGR, and more than common cameras take.
 pub const DEFAULT_MAX_PIXELS: u64 = 50_000_000;
 
@@ -115,7 +117,7 @@ impl Decoder {
             codec @ (Codec::Jpeg | Codec::Png) => {
                 self.check_size(header_size(codec, content)?, declared)?;
                 check_whole(codec, content)?;
-                encoded(content, declared, channels, reduce).map(Pixels::Decoded)
+                encoded(codec, content, declared, channels, reduce).map(Pixels::Decoded)
             }
             other => Err(PictureError::Codec(other.word())),
         }
@@ -156,12 +158,19 @@ fn header_size(codec: Codec, content: &[u8]) -> Result<(u64, u64), PictureError>
 }
 
 fn encoded(
+    codec: Codec,
     content: &[u8],
     size: (u64, u64),
     channels: Channels,
     reduce: Reduce,
 ) -> Result<Mat, PictureError> {
-    let flags = flags(channels, reduction(size, reduce));
+    let reduction = reduction(size, reduce);
+    if codec == Codec::Jpeg
+        && let Ok(mat) = jpeg::decode(content, size, channels, reduction)
+    {
+        return Ok(mat);
+    }
+    let flags = flags(channels, reduction);
     let mat = imgcodecs::imdecode(&content, flags).map_err(decoder)?;
     if mat.empty() {
         return Err(PictureError::Decoder("it found no picture".into()));
@@ -275,7 +284,10 @@ pub fn interpolation(from: Size, to: Size) -> i32 {
 }
 
 /// A JPEG of the picture; `quality` is 1 to 100. Errors are OpenCV's (more than 65,500 pixels a side).
-pub fn jpeg_of(mat: &impl ToInputArray, quality: u8) -> opencv::Result<Vec<u8>> {
+pub fn jpeg_of(mat: &(impl MatTraitConst + ToInputArray), quality: u8) -> opencv::Result<Vec<u8>> {
+    if let Ok(jpeg) = jpeg::encode(mat, quality) {
+        return Ok(jpeg);
+    }
     let mut jpeg = Vector::new();
     let parameters = Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, i32::from(quality)]);
     imgcodecs::imencode(".jpg", mat, &mut jpeg, &parameters)?;

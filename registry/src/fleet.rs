@@ -48,6 +48,15 @@ impl Seen {
     pub fn is_live(&self) -> bool {
         self.liveness == Liveness::Live
     }
+
+    /// The same service in the same place, started after the other one's last word.
+    fn took_the_place_of(&self, other: &Self) -> bool {
+        let place = |seen: &Self| {
+            let one = &seen.instance;
+            (one.service, one.host.clone(), one.name.clone())
+        };
+        place(self) == place(other) && self.instance.started_at > other.last_seen
+    }
 }
 
 /// A heartbeat as it arrives.
@@ -122,10 +131,16 @@ impl Fleet {
         self.entries.insert(id, Entry { heard_at_ms, seen });
     }
 
-    /// It has ended in order.
+    /// It has ended in order; those whose place it had taken are not missed any more either.
     pub fn goodbye(&mut self, now_ms: i64, id: &str) {
         self.contact(now_ms);
-        self.entries.remove(id);
+        if let Some(ended) = self.entries.remove(id) {
+            self.entries.retain(|_, other| {
+                let silent = ended.seen.last_seen.duration_since(other.seen.last_seen);
+                let is_lost = silent.as_millis() > i128::from(millis(LOST_AFTER));
+                !(is_lost && ended.seen.took_the_place_of(&other.seen))
+            });
+        }
     }
 
     /// Kafka has answered.
@@ -180,14 +195,10 @@ impl Fleet {
     fn replaced(&self, now_ms: i64) -> Vec<String> {
         let live = || self.entries.values().filter(|entry| entry.seen.is_live());
         let is_gone = |entry: &Entry| {
-            let (seen, lost) = (&entry.seen, &entry.seen.instance);
+            let seen = &entry.seen;
             let too_long = now_ms.saturating_sub(entry.heard_at_ms) > millis(FORGOTTEN_AFTER);
-            let successor = live().any(|other| {
-                let other = &other.seen.instance;
-                (other.service, &other.host, &other.name) == (lost.service, &lost.host, &lost.name)
-                    && other.started_at > seen.last_seen
-            });
-            !seen.is_live() && (too_long || successor)
+            let has_successor = live().any(|other| other.seen.took_the_place_of(seen));
+            !seen.is_live() && (too_long || has_successor)
         };
         let gone = self.entries.iter().filter(|(_, entry)| is_gone(entry));
         gone.map(|(id, _)| id.clone()).collect()
@@ -311,6 +322,21 @@ mod tests {
         fleet.contact(3_700_000);
         fleet.look(3_700_000);
         assert_eq!(states(&fleet), []);
+    }
+
+    #[test]
+    fn a_lost_one_is_forgotten_when_its_successor_has_ended_in_order() {
+        let mut fleet = Fleet::default();
+        fleet.heard(0, beat("a", 50_000, When::Before));
+        let mut next = beat("b", 60_000, When::Before);
+        next.instance.started_at = jiff::Timestamp::from_millisecond(55_000).unwrap();
+        fleet.heard(0, next);
+        let mut elsewhere = beat("elsewhere", 50_000, When::Before);
+        elsewhere.instance.name = "other".into();
+        fleet.heard(0, elsewhere);
+        fleet.goodbye(0, "b");
+        fleet.look(0);
+        assert_eq!(states(&fleet), [state("elsewhere", false)]);
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn the_schema_is_printed_without_a_kafka() {
 
 #[test]
 fn the_options_that_objects_may_have_are_options_of_the_programs() {
-    use registry::model::options::{OF_CONSUMERS, OF_SOURCES, OF_STAGES};
+    use registry::model::options::{Kind, OF_CONSUMERS, OF_SOURCES, OF_STAGES};
     for (program, known) in [
         ("producer", OF_SOURCES),
         ("broker", OF_STAGES),
@@ -246,11 +246,13 @@ fn the_options_that_objects_may_have_are_options_of_the_programs() {
         let (code, help) = crate::harness::run(program, shared(), &["--help"]);
         assert_eq!(code, Some(0), "{help}");
         let words: Vec<&str> = help.split_whitespace().collect();
-        for name in known {
-            assert!(
-                words.contains(&&*format!("--{name}")),
-                "{program} has no --{name}"
-            );
+        for (name, kind) in known {
+            let option = format!("--{name}");
+            assert!(words.contains(&&*option), "{program} has no {option}");
+            let takes_value = words
+                .windows(2)
+                .any(|pair| pair[0] == option && pair[1].starts_with('<'));
+            assert_eq!(takes_value, !matches!(kind, Kind::Flag), "{option}");
         }
     }
 }

@@ -50,6 +50,7 @@ const NEEDS: &[Need] = &[
             "/usr/local/share/opencv4/haarcascades",
         ]),
     ),
+    need("libturbojpeg0-dev", Proof::Library("libturbojpeg")),
     need("libssl-dev", Proof::Library("openssl")),
     need("libcurl4-openssl-dev", Proof::Library("libcurl")),
     need("zlib1g-dev", Proof::Library("zlib")),

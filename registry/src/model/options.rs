@@ -6,75 +6,128 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// What an option's value looks like. The program may be stricter: what it does not take, it says in its heartbeat.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// On the command line it stands alone.
+    Flag,
+    Number,
+    /// A number of things.
+    Whole,
+    /// `500ms`, `10s`, `24h`.
+    Time,
+    /// One of these.
+    Word(&'static [&'static str]),
+    /// Anything, or a list of it for an option that may be repeated.
+    Text,
+}
+
+impl Kind {
+    /// Null is no value: the program's default counts.
+    fn takes(self, value: &Value) -> bool {
+        let text = match value {
+            Value::Null => return true,
+            Value::Bool(value) => return matches!(self, Self::Flag) || !value,
+            Value::Array(items) => {
+                return matches!(self, Self::Text) && items.iter().all(|item| self.takes(item));
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match self {
+            Self::Flag => false,
+            Self::Number => text.parse::<f64>().is_ok_and(f64::is_finite),
+            Self::Whole => text.parse::<u64>().is_ok(),
+            Self::Time => humantime::parse_duration(&text).is_ok(),
+            Self::Word(words) => words.contains(&text.as_str()),
+            Self::Text => true,
+        }
+    }
+
+    fn description(self) -> String {
+        match self {
+            Self::Flag => "true or false".to_owned(),
+            Self::Number => "a number".to_owned(),
+            Self::Whole => "a whole number".to_owned(),
+            Self::Time => "a time: write e.g. 500ms, 10s, 24h".to_owned(),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Text => "a text".to_owned(),
+        }
+    }
+}
+
 /// Options of `producer` that a source may have; the others are said beside them. All lists here are compared with the
 /// programs by a test.
-pub const OF_SOURCES: &[&str] = &[
-    "codec",
-    "count",
-    "fps",
-    "label",
-    "loop",
-    "no-create",
-    "overload",
-    "pace",
-    "partitions",
-    "quality",
-    "reconnect-for",
-    "replication",
-    "resize",
-    "resume",
-    "retention",
-    "source-id",
-    "spread",
-    "stall-timeout",
+pub const OF_SOURCES: &[(&str, Kind)] = &[
+    ("codec", Kind::Word(&["jpeg", "png", "raw"])),
+    ("count", Kind::Whole),
+    ("fps", Kind::Number),
+    ("label", Kind::Text),
+    ("loop", Kind::Flag),
+    ("no-create", Kind::Flag),
+    ("overload", Kind::Text),
+    ("pace", Kind::Word(&["realtime", "max"])),
+    ("partitions", Kind::Whole),
+    ("quality", Kind::Whole),
+    ("reconnect-for", Kind::Time),
+    ("replication", Kind::Whole),
+    ("resize", Kind::Text),
+    ("resume", Kind::Flag),
+    ("retention", Kind::Time),
+    ("source-id", Kind::Text),
+    ("spread", Kind::Flag),
+    ("stall-timeout", Kind::Time),
 ];
 
 /// Options of `broker` that a stage may have; the others follow from the stage, or are for all stages of a broker.
-pub const OF_STAGES: &[&str] = &[
-    "attempts",
-    "backoff",
-    "commit-linger",
-    "content",
-    "dead-letter",
-    "deadline",
-    "delivery",
-    "drain",
-    "from",
-    "in-flight",
-    "membership",
-    "no-create",
-    "on-failure",
-    "processor-ca",
-    "processor-cert",
-    "processor-key",
-    "session-timeout",
-    "watchdog",
-    "window",
-    "window-mib",
+pub const OF_STAGES: &[(&str, Kind)] = &[
+    ("attempts", Kind::Whole),
+    ("backoff", Kind::Time),
+    ("commit-linger", Kind::Time),
+    ("content", Kind::Word(&["inline", "reference"])),
+    ("dead-letter", Kind::Text),
+    ("deadline", Kind::Time),
+    ("delivery", Kind::Word(&["exactly-once", "at-least-once"])),
+    ("drain", Kind::Time),
+    ("from", Kind::Text),
+    ("in-flight", Kind::Whole),
+    ("membership", Kind::Word(&["static", "dynamic"])),
+    ("no-create", Kind::Flag),
+    (
+        "on-failure",
+        Kind::Word(&["error-result", "dead-letter", "drop", "halt"]),
+    ),
+    ("processor-ca", Kind::Text),
+    ("processor-cert", Kind::Text),
+    ("processor-key", Kind::Text),
+    ("session-timeout", Kind::Time),
+    ("watchdog", Kind::Time),
+    ("window", Kind::Whole),
+    ("window-mib", Kind::Whole),
 ];
 
 /// Options of `consumer` that a consumer may have; sinks and topics are said elsewhere.
-pub const OF_CONSUMERS: &[&str] = &[
-    "content",
-    "cooldown",
-    "do",
-    "for",
-    "fps",
-    "from",
-    "group",
-    "instance",
-    "output",
-    "overlay",
-    "overwrite",
-    "rate",
-    "reorder",
-    "reorder-time",
-    "reorder-window",
-    "report",
-    "track",
-    "until",
-    "verify-picture",
-    "when",
+pub const OF_CONSUMERS: &[(&str, Kind)] = &[
+    ("content", Kind::Word(&["inline", "reference"])),
+    ("cooldown", Kind::Time),
+    ("do", Kind::Text),
+    ("for", Kind::Time),
+    ("fps", Kind::Number),
+    ("from", Kind::Text),
+    ("group", Kind::Text),
+    ("instance", Kind::Text),
+    ("output", Kind::Text),
+    ("overlay", Kind::Flag),
+    ("overwrite", Kind::Flag),
+    ("rate", Kind::Text),
+    ("reorder", Kind::Flag),
+    ("reorder-time", Kind::Time),
+    ("reorder-window", Kind::Whole),
+    ("report", Kind::Text),
+    ("track", Kind::Flag),
+    ("until", Kind::Text),
+    ("verify-picture", Kind::Flag),
+    ("when", Kind::Text),
 ];
 
 /// Texts, numbers, booleans, or lists of these, by name.
@@ -124,16 +177,24 @@ impl Options {
         words
     }
 
-    /// Refuses names that are not among these.
-    pub(super) fn check(&self, program: &str, known: &[&str]) -> Result<(), String> {
-        let mut names = self.0.keys().map(String::as_str);
-        match names.find(|name| !known.contains(name)) {
-            None => Ok(()),
-            Some(name) => Err(format!(
-                "options.{name}: {program} has no such option, or it is said in another way here; there are {}",
-                known.join(", ")
-            )),
+    /// Refuses names that are not among these, and values that are not of their kind.
+    pub(super) fn check(&self, program: &str, known: &[(&str, Kind)]) -> Result<(), String> {
+        for (name, value) in &self.0 {
+            let Some((_, kind)) = known.iter().find(|(known, _)| known == name) else {
+                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                return Err(format!(
+                    "options.{name}: {program} has no such option, or it is said in another way here; there are {}",
+                    names.join(", ")
+                ));
+            };
+            if !kind.takes(value) {
+                return Err(format!(
+                    "options.{name}: {value} is not {}",
+                    kind.description()
+                ));
+            }
         }
+        Ok(())
     }
 }
 
@@ -210,6 +271,36 @@ mod tests {
             "--pace=max",
         ];
         assert_eq!(options.words(), expected);
+    }
+
+    #[test]
+    fn values_that_the_program_cannot_take_are_refused_with_what_it_takes() {
+        let check = |options: Value| {
+            let options: Options = serde_json::from_value(options).unwrap();
+            options.check("producer", OF_SOURCES)
+        };
+        for good in [
+            json!({"fps": 12.5, "count": "7", "loop": false, "retention": "1m 5s", "codec": "png", "quality": null}),
+            json!({"label": ["a=1", "b=2"], "resize": "640x480", "fps": "30"}),
+        ] {
+            assert_eq!(check(good.clone()), Ok(()), "{good}");
+        }
+        for (bad, hint) in [
+            (
+                json!({"fps": "fast"}),
+                "options.fps: \"fast\" is not a number",
+            ),
+            (json!({"fps": true}), "not a number"),
+            (json!({"fps": [1, 2]}), "not a number"),
+            (json!({"count": -1}), "not a whole number"),
+            (json!({"loop": "yes"}), "not true or false"),
+            (json!({"retention": 24}), "500ms"),
+            (json!({"codec": "gif"}), "jpeg, png, raw"),
+            (json!({"label": [true]}), "not a text"),
+        ] {
+            let said = check(bad.clone()).expect_err(&bad.to_string());
+            assert!(said.contains(hint), "{said}");
+        }
     }
 
     #[test]
