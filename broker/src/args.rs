@@ -118,7 +118,8 @@ pub struct Args {
     /// After this much silence the group gives a broker's partitions to the others
     #[arg(long, default_value = "6s", value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Group")]
     pub session_timeout: Duration,
-    /// Time for calls in flight when partitions move or the broker stops
+    /// Time for calls in flight when partitions move or the broker stops. A broker that stops sends no heartbeats: what takes
+    /// longer than --session-timeout is done again by another
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Group")]
     pub drain: Duration,
 

@@ -77,6 +77,16 @@ impl Ending {
         self.give_up = Some(now);
     }
 
+    /// There will be no more events. Unless it was told to stop, the feed's thread has panicked.
+    pub fn feed_ended(&mut self, now: Duration) {
+        if !self.has_begun() {
+            self.give_up(
+                anyhow!("the thread that reads from Kafka has panicked"),
+                now,
+            );
+        }
+    }
+
     /// What became of the run.
     pub fn outcome(self) -> Result<()> {
         self.failure.map_or(Ok(()), Err)

@@ -144,6 +144,7 @@ impl Engine {
                 () = shutdown.cancelled(), if !self.ending.has_begun() => Input::Stop,
             };
             if let Input::Feed(None) = input {
+                self.ending.feed_ended(self.now());
                 break; // all lanes are gone
             }
             self.take_in(input);
@@ -343,6 +344,7 @@ impl Engine {
     fn finish(&mut self, lane: LaneId, offset: i64, decision: Decision) {
         match decision {
             Decision::Write(output) => self.complete(lane, offset, output),
+            Decision::Halt(_) if self.lanes.get(lane).is_none() => {} // for whoever has the partition now
             Decision::Halt(why) => {
                 self.ending.skip_drain(); // what is done before it is committed; nothing behind it can be
                 self.fail(Halted(why).into());

@@ -1,7 +1,7 @@
 //! Notices that Kafka's client has lost all nodes for good. It says nothing of that, and never asks again (librdkafka 2.12,
 //! its issue 5430; a Kafka that stalls for some seconds is enough): records would wait until they are given up.
 
-use pipeline::kafka::{KafkaConfig, KafkaFault, Writer};
+use pipeline::kafka::{KafkaConfig, KafkaFault, RECONNECT_GRACE, Writer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,23 +13,28 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Resolves when the writer's client has no connection any more although a new one gets one; never otherwise.
 pub async fn lost(writer: Arc<Writer>, kafka: KafkaConfig, topic: String) {
     let mut away_since = None;
-    let mut another_connects = false;
+    let mut another_connects_since = None::<Instant>;
     loop {
         tokio::time::sleep(RHYTHM).await;
         let (writer, own_topic) = (Arc::clone(&writer), topic.clone());
         if is_so(move || Ok(writer.is_connected(&own_topic))).await {
             away_since = None;
-            another_connects = false;
+            another_connects_since = None;
             continue;
         }
-        // Kafka has been back for a whole rhythm: a client that still knows a node has connected by now.
-        if another_connects {
-            return;
+        if let Some(since) = another_connects_since {
+            match since.elapsed() >= RECONNECT_GRACE {
+                true => return,
+                false => continue,
+            }
         }
         let since = *away_since.get_or_insert_with(Instant::now);
         let (kafka, own_topic) = (kafka.clone(), topic.clone());
-        another_connects = since.elapsed() >= PATIENCE
-            && is_so(move || Ok(Writer::new(&kafka)?.is_connected(&own_topic))).await;
+        if since.elapsed() >= PATIENCE
+            && is_so(move || Ok(Writer::new(&kafka)?.is_connected(&own_topic))).await
+        {
+            another_connects_since = Some(Instant::now());
+        }
     }
 }
 

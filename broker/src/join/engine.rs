@@ -124,6 +124,7 @@ impl JoinEngine {
                 () = shutdown.cancelled(), if !self.ending.has_begun() => Input::Stop,
             };
             if let Input::Feed(None) = input {
+                self.ending.feed_ended(self.now());
                 break; // all lanes are gone
             }
             self.take_in(input);

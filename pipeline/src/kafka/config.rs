@@ -85,6 +85,7 @@ impl KafkaConfig {
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.connection.setup.timeout.ms", "10000") // see `forgotten`
             .set_log_level(RDKafkaLogLevel::Warning);
         self.security.apply(&mut config);
         config

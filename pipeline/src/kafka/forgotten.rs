@@ -18,16 +18,22 @@ const RHYTHM: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_secs(1);
 /// Without an answer for so long, a new client is asked: if it gets one, Kafka is not away any more.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// By then a client that still knows a node has connected too: it tries again at least every 4 s (the system sends a connection's
+/// first packet again after 1, 2 and 4 s, then librdkafka begins anew: `socket.connection.setup.timeout.ms` is 10 s here).
+pub const RECONNECT_GRACE: Duration = Duration::from_secs(10);
 /// For the answer to a new client, which has to connect first, perhaps to a place far away.
 const ASK_ANEW: Duration = Duration::from_secs(10);
+
+/// What is said of such a client.
+pub(super) const LOST_ALL_NODES: &str = "Kafka's client has lost all nodes, though Kafka answers (it does that when Kafka stalls for some seconds)";
 
 pub(super) struct NodeWatch<'a> {
     client: &'a ClientConfig,
     look_at: Instant,
     /// Since when there is no answer.
     silent_since: Option<Instant>,
-    /// A new client got an answer at the last look.
-    another_is_answered: bool,
+    /// Since when a new client gets an answer.
+    another_is_answered_since: Option<Instant>,
     /// What the client had brought at the last look.
     heard: u64,
 }
@@ -38,7 +44,7 @@ impl<'a> NodeWatch<'a> {
             client,
             look_at: now + RHYTHM,
             silent_since: None,
-            another_is_answered: false,
+            another_is_answered_since: None,
             heard: 0,
         }
     }
@@ -58,16 +64,16 @@ impl<'a> NodeWatch<'a> {
         let brings_something = std::mem::replace(&mut self.heard, heard) != heard;
         if brings_something || reaches_a_node(consumer) {
             self.silent_since = None;
-            self.another_is_answered = false;
+            self.another_is_answered_since = None;
             return false;
         }
-        // Kafka has been back for a whole rhythm: a client that still knows a node has connected by now.
-        if self.another_is_answered {
-            return true;
+        if let Some(since) = self.another_is_answered_since {
+            return now.duration_since(since) >= RECONNECT_GRACE;
         }
         let since = *self.silent_since.get_or_insert(now);
-        self.another_is_answered =
-            now.duration_since(since) >= PATIENCE && self.answers_a_new_client();
+        if now.duration_since(since) >= PATIENCE && self.answers_a_new_client() {
+            self.another_is_answered_since = Some(Instant::now());
+        }
         false
     }
 

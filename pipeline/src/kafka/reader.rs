@@ -6,7 +6,7 @@
 
 use super::access::Access;
 use super::feed::{FeedEvent, Lane};
-use super::forgotten::{NodeWatch, PROBE};
+use super::forgotten::{LOST_ALL_NODES, NodeWatch, PROBE};
 use super::member_id::member_id;
 use super::orphans::OrphanWatch;
 use super::rebalance::{FeedContext, Loss};
@@ -112,7 +112,7 @@ impl Reader {
                 End::Failed(fault) => fault,
                 End::Fenced(fault) if fences.are_too_many(Instant::now()) => fault,
                 End::Expelled(fault) | End::Fenced(fault) => {
-                    tracing::warn!(%fault, "expelled from the consumer group; joining anew");
+                    tracing::warn!(%fault, "beginning anew with a new client");
                     match self.join_anew() {
                         Ok(()) => continue,
                         Err(fault) => fault,
@@ -141,8 +141,14 @@ impl Reader {
                 for lane in partitions {
                     list.add_partition(&lane.topic, lane.partition);
                 }
-                let assigned = self.consumer.context().assigned(&self.consumer, &mut list);
-                assigned.map_err(End::Failed)
+                let context = self.consumer.context();
+                let assigned = context.assigned(&self.consumer, &mut list);
+                assigned.map_err(End::Failed)?;
+                // Nothing was read yet, so another client can begin in its place.
+                match context.adrift() {
+                    None => Ok(()),
+                    Some(why) => Err(End::Expelled(KafkaFault::Failed(why.to_owned()))),
+                }
             }
         }
     }
@@ -175,7 +181,8 @@ impl Reader {
         let mut nodes = NodeWatch::new(&self.client, start);
         while !self.shared.is_closing() {
             match self.consumer.poll(POLL) {
-                None | Some(Err(KafkaError::PartitionEOF(_))) => {}
+                None => self.consumer.context().set_mended(false),
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Ok(message)) => {
                     let (topic, partition) = (message.topic(), message.partition());
                     // Unless this consumer is to be replaced anyway, this would be a lost record.
@@ -218,7 +225,7 @@ impl Reader {
 
     /// Another client takes its place, unless nobody but the reader of these events knows where it would go on.
     fn end_of_a_lost_client(&self) -> End {
-        let why = "Kafka's client has lost all nodes, though Kafka answers (it does that when Kafka stalls for some seconds)";
+        let why = LOST_ALL_NODES;
         match self.subscription {
             Subscription::Topics(_) => End::Expelled(KafkaFault::Failed(why.to_owned())),
             Subscription::Partitions(_) => {
@@ -311,7 +318,8 @@ impl Reader {
     }
 
     /// Retention may remove records that were not read yet: say so and go on behind them. Between two polls of this
-    /// thread, because (un)assigning inside of a rebalance would be taken for the answer to it.
+    /// thread, because (un)assigning inside of a rebalance would be taken for the answer to it. A rebalance that the client
+    /// knows of already and has not told yet is answered so all the same: hence `set_mended`.
     fn mend_overtaken(&self) {
         let overtaken = std::mem::take(&mut *lock(&self.shared.overtaken));
         for (lane, position) in overtaken {
@@ -400,6 +408,7 @@ impl Reader {
             from: position,
             to: low,
         });
+        self.consumer.context().set_mended(true);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(low))
             .and_then(|()| self.consumer.incremental_unassign(&list))
@@ -414,8 +423,7 @@ fn new_consumer(
     client: &ClientConfig,
     shared: &Arc<Shared>,
 ) -> Result<Arc<BaseConsumer<FeedContext>>, KafkaFault> {
-    let is_static = client.get("group.instance.id").is_some();
-    let context = FeedContext::new(Arc::clone(shared), is_static);
+    let context = FeedContext::new(Arc::clone(shared), client);
     let consumer = BaseConsumer::from_config_and_context(client, context)
         .map(Arc::new)
         .map_err(KafkaFault::request("creating a consumer"))?;

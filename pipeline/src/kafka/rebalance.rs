@@ -2,17 +2,18 @@
 
 use super::claims::claimed_by_others;
 use super::feed::{FeedEvent, Lane};
+use super::forgotten::{LOST_ALL_NODES, NodeWatch};
 use super::intake::Intake;
 use super::member_id::member_id;
 use super::reader::POLL;
 use super::shared::{Shared, lock};
 use super::start::{Group, REQUEST_TIMEOUT};
 use super::{KafkaFault, TopicPartition};
-use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,10 @@ pub(super) struct FeedContext {
     adrift: OnceLock<&'static str>,
     /// A static member that was given nothing yet.
     is_new: AtomicBool,
+    /// Partitions were taken and given up between two polls, perhaps while a rebalance had begun: see `mend_overtaken`.
+    has_mended: AtomicBool,
+    /// The consumer's settings.
+    client: ClientConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +91,10 @@ impl ConsumerContext for FeedContext {
             .iter()
             .map(|e| TopicPartition::new(e.topic(), e.partition()))
             .collect();
-        let loss = if consumer.assignment_lost() || self.shared.is_expelled(consumer) {
-            Loss::Lost
-        } else {
-            Loss::Orderly
-        };
+        let is_lost = consumer.assignment_lost()
+            || self.shared.is_expelled(consumer)
+            || self.has_mended.load(Ordering::Relaxed);
+        let loss = if is_lost { Loss::Lost } else { Loss::Orderly };
         self.revoked(&lanes, loss);
         if let Err(cause) = consumer.incremental_unassign(partitions) {
             tracing::warn!(%cause, "giving partitions back failed");
@@ -99,18 +103,26 @@ impl ConsumerContext for FeedContext {
 }
 
 impl FeedContext {
-    pub(super) fn new(shared: Arc<Shared>, is_static: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, client: &ClientConfig) -> Self {
         Self {
             shared,
             is_retired: AtomicBool::new(false),
             adrift: OnceLock::new(),
-            is_new: AtomicBool::new(is_static),
+            is_new: AtomicBool::new(client.get("group.instance.id").is_some()),
+            has_mended: AtomicBool::new(false),
+            client: client.clone(),
         }
     }
 
     /// From now on the consumer's rebalances are answered and otherwise ignored.
     pub(super) fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// A rebalance that began meanwhile may have been answered by it: what is revoked before the next quiet poll may be
+    /// another's already.
+    pub(super) fn set_mended(&self, has_mended: bool) {
+        self.has_mended.store(has_mended, Ordering::Relaxed);
     }
 
     /// Why the client has to join anew, if it has to.
@@ -135,9 +147,14 @@ impl FeedContext {
                 let _ = self.adrift.set(why); // the first reason is as good as a later one
             }
         }
-        if !shared.is_expelled(consumer) {
-            lock(&shared.assignee).assigned(id);
-            let mut notes = self.resolve_start(consumer, partitions)?;
+        let notes = match shared.is_expelled(consumer) {
+            true => None,
+            false => {
+                lock(&shared.assignee).assigned(id);
+                self.resolve_start(consumer, partitions)?
+            }
+        };
+        if let Some(mut notes) = notes {
             for element in partitions.elements() {
                 let tp = TopicPartition::new(element.topic(), element.partition());
                 let note = notes.remove(&tp).unwrap_or_default();
@@ -179,13 +196,14 @@ impl FeedContext {
 
     /// Asks until Kafka answers: the member before may have left a transaction that only its timeout decides. An answer
     /// that does not pass by itself is believed after a while: a new topic is not known everywhere at once, but a deleted
-    /// one never will be, and meanwhile no other rebalance is served.
+    /// one never will be, and meanwhile no other rebalance is served. None: this client never gets an answer any more.
     fn resolve_start(
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
-    ) -> Result<HashMap<TopicPartition, String>, KafkaFault> {
+    ) -> Result<Option<HashMap<TopicPartition, String>>, KafkaFault> {
         let start = Instant::now();
+        let mut nodes = NodeWatch::new(&self.client, start);
         loop {
             match self
                 .shared
@@ -197,9 +215,13 @@ impl FeedContext {
                         && (fault.is_passing() || start.elapsed() < REQUEST_TIMEOUT) =>
                 {
                     tracing::warn!(%fault, "it is not known yet where to begin; asking again");
+                    if nodes.is_forgotten_by(consumer, self.shared.heard(), Instant::now()) {
+                        let _ = self.adrift.set(LOST_ALL_NODES);
+                        return Ok(None);
+                    }
                     std::thread::sleep(POLL);
                 }
-                result => return result,
+                result => return result.map(Some),
             }
         }
     }

@@ -199,17 +199,30 @@ impl<O: Clone + Weight> Delivery<O> {
     fn rewind_lane(&mut self, lane: LaneId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.window.rewind();
-            if state.stage == Stage::Closing {
-                // Its time is over: the next owner does it from the committed offset on.
-                state.window = Window::new(i64::MAX);
-            }
+        }
+        self.leave_to_the_next(lane);
+    }
+
+    /// A lane whose time is over waits for nothing: the next owner does what is not committed, and learns from Kafka what
+    /// is. Its partition moves only then, and with a client that Kafka does not answer we would never learn it.
+    fn leave_to_the_next(&mut self, lane: LaneId) {
+        if let Some(state) = self.lanes.get_mut(&lane)
+            && state.stage == Stage::Closing
+        {
+            state.window = Window::new(i64::MAX);
         }
     }
 
     fn unknown(&mut self, actions: &mut Vec<Action<O>>) {
         if let Writing::Batch(parts) = std::mem::replace(&mut self.writing, Writing::Nothing) {
-            let ours = |part: &&BatchLane| self.lanes.contains_key(&part.lane);
-            let lanes = parts.iter().filter(ours).map(|part| part.lane).collect();
+            for part in &parts {
+                self.leave_to_the_next(part.lane);
+            }
+            let waits = |part: &&BatchLane| {
+                let state = self.lanes.get(&part.lane);
+                state.is_some_and(|state| state.stage != Stage::Closing)
+            };
+            let lanes = parts.iter().filter(waits).map(|part| part.lane).collect();
             self.writing = Writing::Recovering(parts);
             actions.push(Action::Recover { lanes });
         }
@@ -253,10 +266,9 @@ impl<O: Clone + Weight> Delivery<O> {
                 if stage == Stage::Closing {
                     state.window.truncate();
                 }
-                if stage == Stage::Closing && undecided(&self.writing, *lane) {
-                    // The next owner learns from Kafka how it was decided; it must not wait for us to learn it too.
-                    state.window = Window::new(i64::MAX);
-                }
+            }
+            if undecided(&self.writing, *lane) {
+                self.leave_to_the_next(*lane);
             }
         }
     }
@@ -354,4 +366,47 @@ impl<O: Clone + Weight> Delivery<O> {
 
 fn undecided(writing: &Writing, lane: LaneId) -> bool {
     matches!(writing, Writing::Recovering(parts) if parts.iter().any(|part| part.lane == lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Weight for u8 {
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    #[test]
+    fn a_lane_whose_time_is_over_moves_although_it_is_not_known_how_its_commit_ended() {
+        let mut delivery = Delivery::new(CommitPolicy {
+            linger: Duration::ZERO,
+            max_records: 10,
+            max_bytes: 10,
+            max_lane_bytes: 10,
+        });
+        let mut handle = |event| delivery.handle(event, Duration::ZERO);
+        let lane = 1;
+        let lanes = vec![lane];
+        handle(Event::Assigned { lane, start: 0 });
+        handle(Event::Arrived {
+            lane,
+            offset: 0,
+            bytes: 1,
+        });
+        let written = handle(Event::Completed {
+            lane,
+            offset: 0,
+            output: 7,
+        });
+        assert!(matches!(written.last(), Some(Action::Write(_))));
+        handle(Event::Revoking {
+            lanes: lanes.clone(),
+        });
+        assert_eq!(handle(Event::DrainExpired { lanes }), []);
+        let nobody = Action::Recover { lanes: vec![] };
+        assert_eq!(handle(Event::Unknown), [nobody, Action::Gone { lane }]);
+        assert_eq!(handle(Event::Recovered { committed: vec![] }), []);
+    }
 }

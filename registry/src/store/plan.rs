@@ -1,7 +1,7 @@
 //! What a write would do to the objects that are there: decided without I/O.
 
 use crate::check::{self, Problem};
-use crate::model::{Key, Kind, Object, Version, Versioned};
+use crate::model::{Key, Kind, Object, Pipeline, Spec, Stage, Version, Versioned, Work};
 use crate::objects::Objects;
 use crate::secrets;
 use serde::Serialize;
@@ -173,6 +173,12 @@ fn step(objects: &Objects, change: &Change) -> Result<Step, String> {
     if let Some(object) = &mut object {
         secrets::restore(&mut object.spec, present.as_ref().map(|one| &one.spec))?;
     }
+    if let (Some(Spec::Pipeline(new)), Some(Spec::Pipeline(old))) = (
+        object.as_ref().map(|object| &object.spec),
+        present.as_ref().map(|present| &present.spec),
+    ) {
+        keeps_first_branches(old, new)?;
+    }
     // What it was before is no reason to leave a record there that nobody here can read.
     let is_readable = objects.unreadable(&change.key).is_none();
     let outcome = match (&object, &present) {
@@ -188,6 +194,26 @@ fn step(objects: &Objects, change: &Change) -> Result<Step, String> {
         seen: change.seen,
         outcome,
     })
+}
+
+/// Brokers share a join by the partitions of its first branch. While one goes by the old list and one by the new, both would
+/// have all of it.
+fn keeps_first_branches(old: &Pipeline, new: &Pipeline) -> Result<(), String> {
+    let first = |stage: &Stage| match &stage.work {
+        Work::Join { inputs } => inputs.first().cloned(),
+        Work::Process { .. } => None,
+    };
+    for (stage, now) in new.stages.iter().filter_map(|one| Some((one, first(one)?))) {
+        let same = old.stages.iter().find(|one| one.name == stage.name);
+        if let Some(before) = same.and_then(first).filter(|before| *before != now) {
+            return Err(format!(
+                "stage {}: its join begins with {before}, by which brokers share the work; with {now} first two of them \
+                 could do the same frames. Leave {before} in its place, or give the stage another name",
+                stage.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn apply(objects: &mut Objects, step: &Step) {
@@ -270,6 +296,37 @@ mod tests {
             .collect();
         let expected = vec![Outcome::Unchanged, Outcome::Created, Outcome::Changed];
         assert_eq!(outcomes(&changes), Ok(expected));
+    }
+
+    #[test]
+    fn a_join_keeps_its_first_branch() {
+        let pipeline = |stage: &str, branches: &str| {
+            let text = format!(
+                "{{kind: Pipeline, name: p, spec: {{stages: [{{name: {stage}, join: [{branches}], to: out}}]}}}}"
+            );
+            parse(&text).remove(0)
+        };
+        let mut objects = Objects::default();
+        let others = "
+{kind: Source, name: a, spec: {host: h, camera: 0}}
+---
+{kind: Processor, name: x, spec: {addresses: ['http://h:1']}}
+---
+{kind: Pipeline, name: q, spec: {stages: [
+  {name: one, from: [a], processor: x, to: b}, {name: two, from: [a], processor: x, to: c}]}}
+";
+        for other in parse(others) {
+            objects.insert(Versioned::unwritten(other, 1));
+        }
+        objects.insert(Versioned::unwritten(pipeline("s", "a, b"), 1));
+        let change = |to| plan(&objects, &[Change::put(to, 1)]);
+        for good in [pipeline("s", "a, c, b"), pipeline("other", "b, a")] {
+            assert_eq!(change(good).err(), None);
+        }
+        let Err(Refusal::Problems(problems)) = change(pipeline("s", "b, a")) else {
+            panic!("it was taken");
+        };
+        assert!(problems[0].text.contains("begins with a"), "{problems:?}");
     }
 
     #[test]
