@@ -152,6 +152,7 @@ mod tests {
             transactional,
             partition: None,
             input: "file clip.avi".to_owned(),
+            by: None,
         }
     }
 
