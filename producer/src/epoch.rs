@@ -54,6 +54,18 @@ pub struct Claim {
     /// What is read, as far as resuming depends on it. Empty for live sources.
     #[serde(default)]
     pub input: String,
+    /// The managed producer that began it. None if it was started by hand.
+    #[serde(default)]
+    pub by: Option<Member>,
+}
+
+/// A managed producer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// All managed producers of its host.
+    pub crew: String,
+    /// Its own among all processes ever.
+    pub instance: String,
 }
 
 impl fmt::Display for Claim {
@@ -180,31 +192,44 @@ pub enum Wanted {
     Resume(u64),
 }
 
+/// What a claim says of its start; see [`Claim`].
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Which epoch.
+    pub wanted: Wanted,
+    /// What is read.
+    pub input: String,
+    /// Where all frames go.
+    pub partition: Option<i32>,
+    /// Whether frames are written in transactions.
+    pub transactional: bool,
+    /// The managed producer that begins it.
+    pub by: Option<Member>,
+}
+
 impl Opened {
     /// Writes the claim and begins to watch for newer ones.
     pub async fn claim(
         self,
         topic: &str,
         source_id: &str,
-        wanted: &Wanted,
-        input: String,
-        partition: Option<i32>,
-        transactional: bool,
+        start: Start,
     ) -> Result<(Claim, TransactionalWriter, Watch), ClaimError> {
         let claim = Claim {
             source: source_id.to_owned(),
             topic: topic.to_owned(),
-            epoch: match wanted {
+            epoch: match start.wanted {
                 Wanted::Next => self.previous.map_or(0, |previous| previous.epoch) + 1,
-                Wanted::Resume(epoch) => *epoch,
+                Wanted::Resume(epoch) => epoch,
             },
             host: host_name(),
             pid: std::process::id(),
             started_unix_ns: now_unix_ns(),
-            resumed: matches!(wanted, Wanted::Resume(_)),
-            transactional,
-            partition,
-            input,
+            resumed: matches!(start.wanted, Wanted::Resume(_)),
+            transactional: start.transactional,
+            partition: start.partition,
+            input: start.input,
+            by: start.by,
         };
         let record = record_of(&self.key, &claim);
         let mut writer = self.writer;
@@ -415,6 +440,7 @@ mod tests {
             transactional: true,
             partition: None,
             input: "clip.avi".to_owned(),
+            by: None,
         }
     }
 
@@ -433,7 +459,7 @@ mod tests {
         assert_eq!(claim_in(key, b"not json", "yard/cam0"), None);
         let minimal = br#"{"source":"cam0","topic":"yard","epoch":7,"host":"edge","pid":42,"started_unix_ns":1,"resumed":false}"#;
         let read = claim_in(key, minimal, "yard/cam0").unwrap();
-        assert_eq!((read.epoch, read.transactional), (7, false));
+        assert_eq!((read.epoch, read.transactional, read.by), (7, false, None));
     }
 
     #[test]

@@ -67,6 +67,7 @@ async fn run_all(
         running.spawn(source::run(
             kafka.clone(),
             source,
+            None,
             shutdown.clone(),
             progress,
         ));

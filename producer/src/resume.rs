@@ -69,21 +69,25 @@ pub fn plan(
     claim: Option<&Claim>,
     last: Option<Last>,
 ) -> Result<Plan, ResumeError> {
-    let Some(last) = last else {
+    // A newer claim has no record yet, and an older epoch may be of another input: its own claim has been compacted away.
+    // Going back to it would also give the newer claim's number to a start to come.
+    let is_superseded = |last: &Last| claim.is_some_and(|claim| claim.epoch > last.epoch);
+    let Some(last) = last.filter(|last| !is_superseded(last)) else {
         return Ok(Plan::Send {
             epoch: Wanted::Next,
             first: 0,
         });
     };
     let epoch = last.epoch;
-    // An older claim of this epoch may have been compacted away behind one that sent nothing.
     if let Some(claim) = claim.filter(|claim| claim.epoch == epoch) {
         let now = fingerprint(&source.input);
         if claim.input != now {
             let before = claim.input.clone();
             return Err(ResumeError::OtherInput { epoch, before, now });
         }
-        if !claim.transactional && source.placement.order == Order::Spread && last.ended.is_none() {
+        // How it was begun counts, not only how it is to go on.
+        let is_spread = claim.partition.is_none() || source.placement.order == Order::Spread;
+        if !claim.transactional && is_spread && last.ended.is_none() {
             return Err(ResumeError::MayHaveHoles { epoch });
         }
     }
@@ -148,6 +152,7 @@ mod tests {
             transactional,
             partition: None,
             input: "file clip.avi".to_owned(),
+            by: None,
         }
     }
 
@@ -185,6 +190,40 @@ mod tests {
             error.to_string().contains("stopped after 120 frames"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn it_never_goes_back_behind_a_newer_claim() {
+        let anew = Plan::Send {
+            epoch: Wanted::Next,
+            first: 0,
+        };
+        let other_input = Claim {
+            input: "file other.avi".to_owned(),
+            ..claim(5, false)
+        };
+        for newer in [claim(5, true), other_input] {
+            for ended in [None, Some(Reason::Finished), Some(Reason::Stopped)] {
+                let plan = plan(&source(""), Some(&newer), last(ended));
+                assert_eq!(plan.as_ref(), Ok(&anew), "{newer} {ended:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_was_spread_at_once_is_refused_however_it_is_to_go_on() {
+        let spread = claim(4, false);
+        let kept = Claim {
+            partition: Some(0),
+            ..spread.clone()
+        };
+        let refused = Err(ResumeError::MayHaveHoles { epoch: 4 });
+        assert_eq!(plan(&source(""), Some(&spread), last(None)), refused);
+        let on = Plan::Send {
+            epoch: Wanted::Resume(4),
+            first: 120,
+        };
+        assert_eq!(plan(&source(""), Some(&kept), last(None)), Ok(on));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use crate::capture::Capture;
 use crate::config::{Delivery, InputSpec, MissingTopic, Order, SourceConfig};
 use crate::encode::{self, Captured, EncodedStream};
-use crate::epoch::{self, Claim, Wanted, Watch};
+use crate::epoch::{self, Claim, Member, Start, Wanted, Watch};
 use crate::handover::{Ending, handover};
 use crate::import::Importer;
 use crate::input::file::VideoFile;
@@ -47,10 +47,12 @@ const WAITING: Bounds = Bounds {
 /// A camera's driver may need this long to answer a last call.
 const JOIN_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs one source to its end. Opens the input before it touches Kafka: a misspelt path costs no epoch.
+/// Runs one source to its end, for a managed producer or for whoever started it. Opens the input before it touches
+/// Kafka: a misspelt path costs no epoch.
 pub async fn run(
     kafka: KafkaConfig,
     source: SourceConfig,
+    by: Option<Member>,
     shutdown: CancellationToken,
     progress: Arc<Progress>,
 ) -> anyhow::Result<()> {
@@ -58,6 +60,7 @@ pub async fn run(
     let running = Running {
         kafka,
         source: Arc::new(source),
+        by,
         stop: shutdown.child_token(),
         progress: Arc::clone(&progress),
     };
@@ -69,6 +72,7 @@ pub async fn run(
 struct Running {
     kafka: KafkaConfig,
     source: Arc<SourceConfig>,
+    by: Option<Member>,
     stop: CancellationToken,
     progress: Arc<Progress>,
 }
@@ -88,10 +92,16 @@ impl Running {
             let (source, pause) = (Arc::clone(&self.source), pause.clone());
             blocking(move || open_input(&source, pause)).await?
         };
+        if self.is_stopped() {
+            return Ok(());
+        }
         let lanes = {
             let (kafka, source) = (self.kafka.clone(), Arc::clone(&self.source));
             blocking(move || prepare_topic(&kafka, &source)).await?
         };
+        if self.is_stopped() {
+            return Ok(());
+        }
         let Some(started) = self.claim(&lanes).await? else {
             return Ok(());
         };
@@ -136,6 +146,15 @@ impl Running {
         self.finish(result, start, workers, watch).await
     }
 
+    /// Asked before every step up to the claim: one that is told to end takes the source from nobody any more.
+    fn is_stopped(&self) -> bool {
+        let is_stopped = self.stop.is_cancelled();
+        if is_stopped {
+            tracing::info!(source = %self.source.source_id, "stopped before it began");
+        }
+        is_stopped
+    }
+
     /// None if there is nothing to be sent.
     async fn claim(&self, lanes: &[TopicPartition]) -> anyhow::Result<Option<Started>> {
         let (topic, id) = (&*self.source.topic, self.source.source_id.as_str());
@@ -151,11 +170,19 @@ impl Running {
             })
         };
         match plan {
+            Ok(Plan::Send { .. }) if self.is_stopped() => {
+                opened.close().await;
+                Ok(None)
+            }
             Ok(Plan::Send { epoch, first }) => {
-                let input = resume::fingerprint(&self.source.input);
-                let partition = self.partition(lanes.len(), opened.previous.as_ref());
-                let claimed = opened.claim(topic, id, &epoch, input, partition, transactional);
-                let (claim, writer, watch) = claimed.await?;
+                let start = Start {
+                    wanted: epoch,
+                    input: resume::fingerprint(&self.source.input),
+                    partition: self.partition(lanes.len(), opened.previous.as_ref()),
+                    transactional,
+                    by: self.by.clone(),
+                };
+                let (claim, writer, watch) = opened.claim(topic, id, start).await?;
                 Ok(Some(Started {
                     claim,
                     first,

@@ -7,6 +7,7 @@
 //! [`slot`] and [`opening`] decide, and are pure. While the registry cannot be heard, and while it is not known whose turn
 //! it is, nothing is decided: what runs goes on.
 
+pub mod freeze;
 pub mod opening;
 pub mod report;
 pub mod slot;
@@ -17,13 +18,14 @@ pub mod turn;
 use crate::config::ManagedConfig;
 use crate::progress::REPORT_EVERY;
 use anyhow::Context;
+use freeze::Freeze;
 use opening::Now;
 use pipeline::kafka::KafkaConfig;
-use registry::instance::{Instance, InstanceIdentity, Service};
+use registry::instance::{InstanceIdentity, Service};
 use registry::model::{Key, Kind};
-use registry::{Registry, Reporter, View};
+use registry::{Registry, Reporter};
 use slot::Phase;
-use sources::Sources;
+use sources::{Crew, Sources};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use turn::{Turn, TurnEvent};
@@ -42,13 +44,12 @@ enum Place {
 }
 
 struct Managed {
-    host: String,
+    crew: Crew,
     registry: Registry,
     reporter: Reporter,
-    /// Of this instance.
-    id: String,
     sources: Sources,
     place: Place,
+    freeze: Freeze,
     last_lines: Instant,
 }
 
@@ -65,13 +66,18 @@ pub async fn run(
         name: String::new(),
     })?;
     let mut turn = Turn::join(&kafka, &settings.registry, &settings.host).await?;
-    let mut managed = Managed {
+    let crew = Crew {
+        registry: settings.registry,
         host: settings.host,
+        own_id: reporter.instance().id,
+    };
+    let mut managed = Managed {
         registry,
-        id: reporter.instance().id,
         reporter,
-        sources: Sources::new(kafka),
+        sources: Sources::new(kafka, crew.clone()),
+        crew,
         place: Place::StandingBy,
+        freeze: Freeze::default(),
         last_lines: Instant::now(),
     };
     let result = managed.serve(&mut turn, &shutdown).await;
@@ -107,7 +113,7 @@ impl Managed {
     }
 
     async fn take_turn(&mut self, event: TurnEvent) -> anyhow::Result<()> {
-        let host = &self.host;
+        let host = &self.crew.host;
         match event {
             TurnEvent::Ours => {
                 tracing::info!(host, "this producer is at work");
@@ -133,7 +139,7 @@ impl Managed {
 
     async fn stand_by(&mut self) {
         tracing::info!(
-            host = self.host,
+            host = self.crew.host,
             "another producer of this host is at work; standing by"
         );
         self.place = Place::StandingBy;
@@ -143,27 +149,17 @@ impl Managed {
     }
 
     async fn follow(&mut self) {
+        let now = Now::read();
+        let is_turn_known = self.freeze.is_turn_known(now);
         let view = self.registry.view();
         if view.away_since().is_some() {
             return; // nobody knows who watches, or what was declared since
         }
         match self.place {
-            Place::AtWork => {
-                self.sources.follow(&view, &self.host, Now::read());
-            }
-            Place::InDoubt if self.is_another_at_work(&view) => self.stand_by().await,
-            Place::InDoubt | Place::StandingBy => {}
+            Place::AtWork if is_turn_known => self.sources.follow(&view, now),
+            Place::InDoubt if self.crew.is_another_at_work(&view) => self.stand_by().await,
+            Place::AtWork | Place::InDoubt | Place::StandingBy => {}
         }
-    }
-
-    fn is_another_at_work(&self, view: &View) -> bool {
-        let is_at_work = |other: &Instance| {
-            other.service == Service::Producer
-                && other.host == self.host
-                && other.id != self.id
-                && !other.sources.is_empty()
-        };
-        view.live().any(|seen| is_at_work(&seen.instance))
     }
 
     fn report(&mut self) {

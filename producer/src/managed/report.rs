@@ -18,7 +18,7 @@ pub fn running_source(name: &str, slot: &Slot) -> RunningSource {
         Phase::Ended(how) => (SourceState::Ended, how.clone()),
         Phase::Failed { why, again } => {
             let next = match again {
-                Again::At(_) => " (it is tried again)",
+                Again::At(_) | Again::OnceFree(_) => " (it is tried again)",
                 Again::Changed | Again::NextTurn => "",
             };
             (SourceState::Failed, format!("{why}{next}"))

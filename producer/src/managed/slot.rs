@@ -14,6 +14,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A run of this length shows that the source works: the next failure is a first one.
 const LONG_RUN: Duration = Duration::from_secs(60);
+/// What another of the crew took over is its own for so long, also while it says nothing. A frozen one that wakes may take
+/// a source before it hears that its turn is over; it closes it then, and nobody would have it. Longer than a session with
+/// the group, after which either of the two knows that it stands by.
+const FREE_AFTER: Duration = Duration::from_secs(10);
 
 /// What was declared.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +71,9 @@ pub enum Again {
     Changed,
     /// Another start has it: also when this host's turn comes to this producer anew, as nobody else of the host has it then.
     NextTurn,
+    /// As above; another of this host's crew took it, though it is not its turn. Also at this moment, which
+    /// [`Slot::has_another`] puts off.
+    OnceFree(Instant),
 }
 
 /// What comes after a run that was told to end.
@@ -100,7 +107,7 @@ pub struct Run {
 /// In which turn of this producer a run was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunTurn {
-    /// In this one: who takes it over is no producer of this host.
+    /// In this one: who takes it over is no producer of this host, or one that does not know yet that its turn is over.
     This,
     /// In one before: who took it over meanwhile was one of this host, and has left.
     Earlier,
@@ -114,7 +121,16 @@ pub enum Outcome {
     /// It failed; another try may help.
     Failed(String),
     /// A newer start of the same source runs elsewhere.
-    TakenOver(String),
+    TakenOver(String, Taker),
+}
+
+/// Who took a source over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taker {
+    /// Another managed producer of this host.
+    Crew,
+    /// Somebody else, who is to keep it.
+    Stranger,
 }
 
 impl Default for Slot {
@@ -216,7 +232,8 @@ impl Slot {
             Phase::Stopping(..) => None,
             Phase::Ended(_) if is_tried => None,
             Phase::Failed { again, .. }
-                if is_tried && !matches!(again, Again::At(at) if *at <= now.instant) =>
+                if is_tried
+                    && !matches!(again, Again::At(at) | Again::OnceFree(at) if *at <= now.instant) =>
             {
                 None
             }
@@ -259,10 +276,32 @@ impl Slot {
         }
         if let Phase::Failed {
             why,
-            again: Again::NextTurn,
+            again: Again::NextTurn | Again::OnceFree(_),
         } = &mut self.phase
         {
             self.phase = Phase::Closed(std::mem::take(why));
+        }
+    }
+
+    /// Whether [`Slot::has_another`] counts.
+    pub fn waits_until_free(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Failed {
+                again: Again::OnceFree(_),
+                ..
+            }
+        )
+    }
+
+    /// Another of this host's crew says that it runs it: it is not taken back for a while.
+    pub fn has_another(&mut self, now: Instant) {
+        if let Phase::Failed {
+            again: Again::OnceFree(at),
+            ..
+        } = &mut self.phase
+        {
+            *at = now + FREE_AFTER;
         }
     }
 
@@ -288,10 +327,13 @@ impl Slot {
             (Outcome::Done, None) => Phase::Ended("it came to its end".to_owned()),
             (Outcome::Done, Some(Then::Close(why))) => Phase::Closed(why),
             (Outcome::Done, Some(Then::Reopen)) => Phase::Closed("it has new settings".to_owned()),
-            (Outcome::TakenOver(why), _) if run.turn == RunTurn::Earlier => Phase::Closed(why),
-            (Outcome::TakenOver(why), _) => Phase::Failed {
+            (Outcome::TakenOver(why, _), _) if run.turn == RunTurn::Earlier => Phase::Closed(why),
+            (Outcome::TakenOver(why, taker), _) => Phase::Failed {
                 why,
-                again: Again::NextTurn,
+                again: match taker {
+                    Taker::Crew => Again::OnceFree(now + FREE_AFTER),
+                    Taker::Stranger => Again::NextTurn,
+                },
             },
             (Outcome::Failed(why), Some(_)) => Phase::Closed(why),
             (Outcome::Failed(why), None) => {
@@ -433,7 +475,8 @@ mod tests {
         let (mut slot, now) = (Slot::default(), Now::read());
         slot.declare(declared(5, Opening::Always), 1);
         assert!(step(&mut slot, 0, now));
-        slot.ended(Outcome::TakenOver("by another".to_owned()), now.instant);
+        let taken_over = Outcome::TakenOver("by another".to_owned(), Taker::Stranger);
+        slot.ended(taken_over, now.instant);
         assert!(!step(&mut slot, 0, later(now, LONG_RUN)));
         slot.declare(declared(6, Opening::Always), 2);
         assert!(step(&mut slot, 0, now));
@@ -446,7 +489,7 @@ mod tests {
     #[test]
     fn what_another_of_the_host_took_over_is_opened_when_the_turn_comes_back() {
         let (mut slot, now) = (Slot::default(), Now::read());
-        let taken_over = || Outcome::TakenOver("by the heir".to_owned());
+        let taken_over = || Outcome::TakenOver("by the heir".to_owned(), Taker::Stranger);
         slot.declare(declared(5, Opening::Always), 1);
         assert!(step(&mut slot, 0, now));
         slot.ended(taken_over(), now.instant);
@@ -461,5 +504,24 @@ mod tests {
         // But who takes it over within the turn keeps it.
         slot.ended(taken_over(), now.instant);
         assert!(!step(&mut slot, 0, later(now, LONG_RUN)));
+    }
+
+    #[test]
+    fn what_another_of_the_crew_took_within_the_turn_is_opened_once_nobody_has_it() {
+        let (mut slot, now) = (Slot::default(), Now::read());
+        let taken_over = || Outcome::TakenOver("by one that woke".to_owned(), Taker::Crew);
+        slot.declare(declared(5, Opening::Always), 1);
+        assert!(step(&mut slot, 0, now));
+        slot.ended(taken_over(), now.instant);
+        let seen = later(now, FREE_AFTER - Duration::from_millis(1));
+        assert!(!step(&mut slot, 0, seen), "it may not have spoken yet");
+        assert!(slot.waits_until_free());
+        slot.has_another(seen.instant);
+        let freed = later(seen, FREE_AFTER);
+        assert!(!step(&mut slot, 0, later(seen, FREE_AFTER / 2)));
+        assert!(step(&mut slot, 0, freed), "without another turn");
+        slot.ended(taken_over(), freed.instant);
+        slot.begin_turn();
+        assert!(step(&mut slot, 0, freed), "with another turn at once");
     }
 }

@@ -1,15 +1,16 @@
 //! The sources of this host: each runs in a task of its own, and none knows of the others.
 
 use super::opening::Now;
-use super::slot::{Outcome, Run, RunTurn, Slot, Then};
+use super::slot::{Outcome, Run, RunTurn, Slot, Taker, Then};
 use super::spec;
 use crate::config::SourceConfig;
-use crate::epoch::{ClaimError, TakenOver};
+use crate::epoch::{ClaimError, Member, TakenOver};
 use crate::progress::{Meter, Progress};
 use crate::publish::PublishError;
 use crate::source;
 use pipeline::kafka::KafkaConfig;
 use registry::View;
+use registry::instance::{Instance, Service, SourceState};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,9 +21,51 @@ use tokio_util::sync::CancellationToken;
 /// the process.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
+/// The managed producers of one host.
+#[derive(Debug, Clone)]
+pub struct Crew {
+    /// The registry that they follow.
+    pub registry: String,
+    /// The capture host's name.
+    pub host: String,
+    /// The instance that is this process.
+    pub own_id: String,
+}
+
+impl Crew {
+    /// As claims name this process.
+    fn own(&self) -> Member {
+        Member {
+            crew: format!("{}/{}", self.registry, self.host),
+            instance: self.own_id.clone(),
+        }
+    }
+
+    fn is_another(&self, one: &Instance) -> bool {
+        one.service == Service::Producer && one.host == self.host && one.id != self.own_id
+    }
+
+    /// Whether another of them is at work.
+    pub fn is_another_at_work(&self, view: &View) -> bool {
+        let mut live = view.live().map(|seen| &seen.instance);
+        live.any(|one| self.is_another(one) && !one.sources.is_empty())
+    }
+
+    /// Whether another of them runs this source.
+    fn does_another_run(&self, view: &View, name: &str) -> bool {
+        let mut live = view.live().map(|seen| &seen.instance);
+        let runs = |one: &Instance| {
+            let mut sources = one.sources.iter().filter(|said| said.name == name);
+            sources.any(|said| matches!(said.state, SourceState::Opening | SourceState::Live))
+        };
+        live.any(|one| self.is_another(one) && runs(one))
+    }
+}
+
 /// The sources of a host.
 pub struct Sources {
     kafka: KafkaConfig,
+    crew: Crew,
     slots: BTreeMap<String, Slot>,
     running: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, String>,
@@ -30,9 +73,10 @@ pub struct Sources {
 
 impl Sources {
     /// None yet.
-    pub fn new(kafka: KafkaConfig) -> Self {
+    pub fn new(kafka: KafkaConfig, crew: Crew) -> Self {
         Self {
             kafka,
+            crew,
             slots: BTreeMap::new(),
             running: JoinSet::new(),
             names: HashMap::new(),
@@ -51,7 +95,8 @@ impl Sources {
     }
 
     /// Opens, changes and closes what has to be; touches nothing else.
-    pub fn follow(&mut self, view: &View, host: &str, now: Now) {
+    pub fn follow(&mut self, view: &View, now: Now) {
+        let host = self.crew.host.clone();
         for (name, slot) in &mut self.slots {
             let declared = view.source(name);
             if declared.is_none_or(|source| source.spec.host != *host) {
@@ -64,6 +109,9 @@ impl Sources {
             let slot = self.slots.entry(name.to_owned()).or_default();
             if !slot.is_at(source.version) {
                 slot.declare(spec::declared(source), source.version);
+            }
+            if slot.waits_until_free() && self.crew.does_another_run(view, name) {
+                slot.has_another(now.instant);
             }
             if let Some(config) = slot.step(view.watchers(name), now) {
                 self.start(name, config, now);
@@ -80,6 +128,7 @@ impl Sources {
         let task = self.running.spawn(source::run(
             self.kafka.clone(),
             SourceConfig::clone(&config),
+            Some(self.crew.own()),
             stop.clone(),
             Arc::clone(&progress),
         ));
@@ -103,7 +152,7 @@ impl Sources {
             return std::future::pending().await;
         };
         let (id, outcome) = match ended {
-            Ok((id, result)) => (id, outcome_of(result)),
+            Ok((id, result)) => (id, outcome_of(result, &self.crew.own())),
             Err(cause) => (cause.id(), Outcome::Failed(format!("it panicked: {cause}"))),
         };
         let Some(name) = self.names.remove(&id) else {
@@ -114,7 +163,7 @@ impl Sources {
                 tracing::info!(source = name, "closed");
                 None
             }
-            Outcome::Failed(why) | Outcome::TakenOver(why) => {
+            Outcome::Failed(why) | Outcome::TakenOver(why, _) => {
                 tracing::error!(source = name, "{why}");
                 Some(why.clone())
             }
@@ -151,18 +200,81 @@ impl Sources {
     }
 }
 
-fn outcome_of(result: anyhow::Result<()>) -> Outcome {
+fn outcome_of(result: anyhow::Result<()>, own: &Member) -> Outcome {
     let Err(fault) = result else {
         return Outcome::Done;
     };
-    let is_taken_over = fault.chain().any(|cause| {
-        cause.is::<TakenOver>()
-            || matches!(cause.downcast_ref(), Some(ClaimError::TakenOver(_)))
-            || matches!(cause.downcast_ref(), Some(PublishError::TakenOver(_)))
-    });
     let why = format!("{fault:#}");
-    match is_taken_over {
-        true => Outcome::TakenOver(why),
-        false => Outcome::Failed(why),
+    match fault.chain().find_map(taken_over) {
+        Some(TakenOver { newer }) => Outcome::TakenOver(why, taker(newer.by.as_ref(), own)),
+        None => Outcome::Failed(why),
+    }
+}
+
+/// Two sources that this process runs under one id would take each other over for ever: there, the newer one keeps it.
+fn taker(by: Option<&Member>, own: &Member) -> Taker {
+    match by {
+        Some(by) if by.crew == own.crew && by.instance != own.instance => Taker::Crew,
+        _ => Taker::Stranger,
+    }
+}
+
+fn taken_over<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a TakenOver> {
+    if let Some(ClaimError::TakenOver(by)) = cause.downcast_ref() {
+        return Some(by);
+    }
+    if let Some(PublishError::TakenOver(by)) = cause.downcast_ref() {
+        return Some(by);
+    }
+    cause.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::Claim;
+
+    fn member(crew: &str, instance: &str) -> Option<Member> {
+        Some(Member {
+            crew: crew.to_owned(),
+            instance: instance.to_owned(),
+        })
+    }
+
+    #[test]
+    fn only_another_of_the_crew_is_one_that_may_give_a_source_back() {
+        let own = member("registry/lab1", "one").unwrap();
+        for (by, expected) in [
+            (member("registry/lab1", "other"), Taker::Crew),
+            (member("registry/lab1", "one"), Taker::Stranger),
+            (member("registry/lab2", "other"), Taker::Stranger),
+            (None, Taker::Stranger),
+        ] {
+            let newer = Claim {
+                source: "cam0".to_owned(),
+                topic: "yard".to_owned(),
+                epoch: 7,
+                host: "edge".to_owned(),
+                pid: 42,
+                started_unix_ns: 1,
+                resumed: false,
+                transactional: false,
+                partition: None,
+                input: String::new(),
+                by,
+            };
+            let over = TakenOver { newer };
+            let faults: [anyhow::Error; 2] = [
+                ClaimError::from(over.clone()).into(),
+                PublishError::from(Box::new(over)).into(),
+            ];
+            for fault in faults {
+                let outcome = outcome_of(Err(fault.context("source cam0")), &own);
+                assert!(
+                    matches!(outcome, Outcome::TakenOver(_, found) if found == expected),
+                    "{outcome:?}"
+                );
+            }
+        }
     }
 }

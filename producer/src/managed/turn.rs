@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A producer that was killed is replaced after this time. Kafka takes no shorter one.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// Records are dropped as they come; this only bounds what comes between two looks.
 const BOUNDS: LaneBounds = LaneBounds {
     lane_records: 16,
