@@ -187,11 +187,12 @@ impl FeedContext {
     ) -> Result<HashMap<TopicPartition, String>, KafkaFault> {
         let start = Instant::now();
         loop {
-            match self
-                .shared
-                .start
-                .resolve(consumer, partitions, &self.shared.group)
-            {
+            match self.shared.start.resolve(
+                consumer,
+                partitions,
+                &self.shared.group,
+                &self.shared.begun,
+            ) {
                 Err(fault @ KafkaFault::Request { .. })
                     if !self.shared.is_closing()
                         && (fault.is_passing() || start.elapsed() < REQUEST_TIMEOUT) =>
