@@ -56,9 +56,11 @@ pub struct Checkpoints {
     commit: Option<Commit>,
     /// Where this consumer has brought the group, of the partitions it has committed for.
     committed: HashMap<TopicPartition, i64>,
+    /// What the sinks had before this run of the partitions that were not assigned yet.
+    resumed: HashMap<TopicPartition, i64>,
     /// Of the last commit that ended, until somebody asks.
     outcome: Outcome,
-    /// The last commit failed: its records are not committed, although they are safe.
+    /// The last commit failed, or is still to come: its records are not committed, although they are safe.
     has_failed: bool,
     /// When a commit succeeded last, or the first record came after all was written.
     alive_at: Instant,
@@ -67,8 +69,8 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Nothing was given to the sinks yet.
-    pub fn new(commits: Commits) -> Self {
+    /// Nothing was given to the sinks yet. `resumed`: where reading begins at least, because the sinks have what lies before.
+    pub fn new(commits: Commits, resumed: HashMap<TopicPartition, i64>) -> Self {
         Self {
             commits,
             records: 0,
@@ -77,6 +79,7 @@ impl Checkpoints {
             stamp: None,
             commit: None,
             committed: HashMap::new(),
+            resumed,
             outcome: Ok(()),
             has_failed: false,
             alive_at: Instant::now(),
@@ -104,6 +107,20 @@ impl Checkpoints {
         }
     }
 
+    /// A partition is read from `start` on. That is known to the group before there is anything new in it, so that a topic
+    /// that is made anew is told from the old one.
+    pub fn begin_at(&mut self, tp: &TopicPartition, start: i64) {
+        match self.commits {
+            Commits::Nothing => {}
+            // The sinks may have more than the group: it is brought there, as if the commit before had not succeeded.
+            Commits::Offsets(_) => self.has_failed = true,
+            // It began where the group is.
+            Commits::Transactions(_) => {
+                self.committed.insert(tp.clone(), start);
+            }
+        }
+    }
+
     /// A partition is assigned.
     pub fn open_lane(&mut self, lane: u64) {
         if let Commits::Transactions(transactions) = &mut self.commits {
@@ -111,9 +128,12 @@ impl Checkpoints {
         }
     }
 
-    /// A partition is to be read from `start` on. If this consumer has committed more there, the group's progress is not that
-    /// of these records any more: returns how far it was, once.
+    /// A partition is to be read from `start` on. If this consumer has committed more there, or its sinks came with more, that
+    /// progress is not of these records: returns how far it was, once.
     pub fn set_back(&mut self, tp: &TopicPartition, start: i64) -> Option<i64> {
+        if let Some(before) = self.resumed.remove(tp).filter(|before| *before > start) {
+            return Some(before);
+        }
         let before = *self.committed.get(tp)?;
         if before <= start {
             return None;
@@ -288,5 +308,26 @@ impl Checkpoints {
     /// Why no later commit can succeed, if that is so.
     pub fn dead(&self) -> Option<&str> {
         self.dead.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_beyond_where_reading_begins_is_set_back_once() {
+        let tp = TopicPartition::new("t", 0);
+        let resumed = || HashMap::from([(tp.clone(), 60)]);
+        let mut anew = Checkpoints::new(Commits::Nothing, resumed());
+        assert_eq!(anew.set_back(&tp, 0), Some(60));
+        assert_eq!(anew.set_back(&tp, 0), None);
+        // The sinks may have more than the group: when it comes back uncommitted, it is not new.
+        let mut ahead = Checkpoints::new(Commits::Nothing, resumed());
+        assert_eq!(ahead.set_back(&tp, 60), None);
+        assert_eq!(ahead.set_back(&tp, 50), None);
+        ahead.committed.insert(tp.clone(), 70);
+        assert_eq!(ahead.set_back(&tp, 70), None);
+        assert_eq!(ahead.set_back(&tp, 60), Some(70));
     }
 }

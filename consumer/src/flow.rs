@@ -28,9 +28,9 @@ use crate::status::Status;
 use crate::track::{self, TrackError, Tracking};
 use crate::trails::Trails;
 use error::COMMIT_GRACE;
-use pipeline::kafka::{self, Feed, FeedControl, FeedEvent, Incoming};
+use pipeline::kafka::{self, Feed, FeedControl, FeedEvent, Incoming, TopicPartition};
 use pipeline::wire;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 use steering::{Notice, Order, Steering};
@@ -70,6 +70,8 @@ pub struct Parts {
     pub finish: Finish,
     /// What the sinks have already.
     pub done: Progress,
+    /// Where reading begins at least because of that.
+    pub resumed: HashMap<TopicPartition, i64>,
     /// None if no sink looks at pictures.
     pub pictures: Option<PicturePlan>,
     /// None if frames stay as they are.
@@ -111,6 +113,7 @@ impl Flow {
             crew,
             finish,
             done,
+            resumed,
             pictures,
             tracking,
             monitor,
@@ -123,7 +126,7 @@ impl Flow {
             status: Status::new(control.clone()),
             control,
             crew,
-            checkpoints: Checkpoints::new(commits),
+            checkpoints: Checkpoints::new(commits, resumed),
             lanes: BTreeMap::new(),
             done,
             tracking,
@@ -264,12 +267,13 @@ impl Flow {
         if let Some(before) = self.checkpoints.set_back(&lane.tp, lane.start) {
             tracing::warn!(
                 partition = %lane.tp, offset = lane.start, before,
-                "the group goes on before what this consumer has committed: the topic was made anew, or the group's offsets \
-                 were reset. What is read now is taken for new"
+                "the group goes on before what this consumer has: the topic was made anew, or the group's offsets were \
+                 reset. What is read now is taken for new"
             );
             self.done.lanes.remove(&lane.tp);
             self.crew.forget(&lane.tp).await?;
         }
+        self.checkpoints.begin_at(&lane.tp, lane.start);
         self.checkpoints.open_lane(lane.id);
         if let Some(tracking) = &mut self.tracking {
             tracking.begin(lane.id, &lane.tp, lane.start);

@@ -91,6 +91,7 @@ async fn show(
         crew,
         finish,
         done,
+        resumed: reading.resumed,
         pictures: picture_plan(&config),
         tracking,
         monitor,

@@ -21,6 +21,8 @@ pub struct Reading {
     pub feed: Feed,
     /// For [`Until::End`]: the offset behind the newest record of each partition, now.
     pub ends: HashMap<TopicPartition, i64>,
+    /// Where reading begins at least in partitions that the sinks know; empty if the group's progress counts alone.
+    pub resumed: HashMap<TopicPartition, i64>,
 }
 
 /// Finds the topics and begins to read where the group, the sinks and the settings say.
@@ -41,6 +43,7 @@ pub fn open(config: &Config, done: &Progress) -> Result<Reading, KafkaFault> {
         let known = done.lanes.iter();
         start.resume = known.map(|(tp, lane)| (tp.clone(), lane.next)).collect();
     } // else the group's progress counts alone: what it stands for is written with it
+    let resumed = start.resume.clone();
     let bounds = LaneBounds {
         // A source that waits for another partition must not wait for room first.
         lane_records: config
@@ -62,7 +65,11 @@ pub fn open(config: &Config, done: &Progress) -> Result<Reading, KafkaFault> {
             Feed::subscribe(&config.kafka, member, &config.topics, start, bounds)?
         }
     };
-    Ok(Reading { feed, ends })
+    Ok(Reading {
+        feed,
+        ends,
+        resumed,
+    })
 }
 
 /// The topics that exist now. A name that does not exist is an error, and so is a pattern without a topic, unless it is

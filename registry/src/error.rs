@@ -33,6 +33,19 @@ pub enum RegistryError {
         "it is unknown whether this was written ({0}): look at the objects, and write again what is missing"
     )]
     Unknown(KafkaFault),
+    /// Kafka has ended the write's transaction in the middle.
+    #[error(
+        "only a part was written: {}; not written, or changed by somebody since: {}; look at the objects, and write \
+         again what is missing",
+        names(.written),
+        names(.missing)
+    )]
+    Partial {
+        /// What is there.
+        written: Vec<Key>,
+        /// What is not.
+        missing: Vec<Key>,
+    },
     /// Anything else about Kafka.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
@@ -86,6 +99,11 @@ impl fmt::Display for Stale {
         }
         Ok(())
     }
+}
+
+fn names(keys: &[Key]) -> String {
+    let names: Vec<String> = keys.iter().map(Key::to_string).collect();
+    names.join(", ")
 }
 
 fn lines<T: fmt::Display>(items: &[T]) -> String {

@@ -11,6 +11,7 @@ use pipeline::envelope::{self, Kind};
 use pipeline::kafka::{Admin, KafkaConfig, Outgoing, TopicSpec};
 use pipeline::trace::TraceContext;
 use pipeline::{v1, wire};
+use std::time::Duration;
 
 /// The frame that the harness would publish, changed.
 fn changed(record: Outgoing, change: impl FnOnce(&mut v1::Frame)) -> Outgoing {
@@ -280,4 +281,39 @@ fn an_input_topic_that_is_made_anew_while_a_consumer_reads_it_is_shown_from_its_
     let lines = Lines::read(&file);
     assert_eq!(lines.of("a", 1).sequences(), (0..60).collect::<Vec<_>>());
     assert_eq!(lines.of("b", 1).sequences(), (0..70).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_sinks_of_a_restarted_consumer_had_hides_nothing_of_a_topic_that_is_made_anew() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lines");
+    let sink = format!("jsonl:{}", file.display());
+    let args = ["--topic", &input, "--group", &name(), "--sink", &sink];
+    let until_end = [&args[..], &["--until", "end"]].concat();
+    publish(servers, &input, "a", 0..60);
+    run_ok("consumer", servers, &until_end);
+    // It comes with progress and has nothing to do before the topic goes.
+    let consumer = Process::start("consumer", servers, &args);
+    consumer.wait_for_log("reading");
+    std::thread::sleep(Duration::from_secs(2)); // where it begins is committed; nothing tells
+    delete_topic(servers, &input).unwrap();
+    consumer.wait_for_log("partition given back");
+    make_again(&input);
+    publish(servers, &input, "b", 0..100);
+    wait_for("the frames of the new topic", || {
+        (std::fs::read_to_string(&file).unwrap().lines().count() == 160).then_some(())
+    });
+    assert!(consumer.stop().success());
+    // And when nobody is there: the group has forgotten the topic, the sink has not.
+    delete_topic(servers, &input).unwrap();
+    make_again(&input);
+    publish(servers, &input, "c", 0..30);
+    run_ok("consumer", servers, &until_end);
+    let lines = Lines::read(&file);
+    for (source, frames) in [("a", 60), ("b", 100), ("c", 30)] {
+        let sequences = lines.of(source, 1).sequences();
+        assert_eq!(sequences, (0..frames).collect::<Vec<_>>(), "{source}");
+    }
 }

@@ -4,10 +4,11 @@ use crate::harness::{shared, wait_for};
 use crate::registry_lab::{
     file, framelane_ok, key, object, objects, open, put, registry_name, runtime, source, start,
 };
+use kafka_node::delete_topic;
 use pipeline::kafka::{Admin, KafkaConfig, StretchReader, TopicPartition, TopicSpec};
 use registry::{Change, Outcome, Registry, RegistryError, View};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Raises the number in a label by one, however often others come first. Each writer has clients of its own.
 async fn count_up(registry: &Registry, times: u32) {
@@ -277,6 +278,46 @@ fn the_registry_survives_compaction() {
             "{error}"
         );
         assert!(put(&late, source("cam0", 99), version).await.is_ok());
+    });
+}
+
+#[test]
+fn a_registry_that_is_made_anew_is_written_as_what_it_is_now() {
+    let topic = registry_name();
+    let admin = Admin::connect(&KafkaConfig::new(shared()).unwrap()).unwrap();
+    runtime().block_on(async {
+        let registry = open(shared(), &topic).await;
+        let mut version = 0;
+        for fps in 1..8 {
+            version = put(&registry, source("cam0", fps), version).await.unwrap();
+        }
+        delete_topic(shared(), &topic).unwrap();
+        wait_for("the end of the old topic", || {
+            admin.topic(&topic).unwrap().is_none().then_some(())
+        });
+        let spec = TopicSpec {
+            compacted: true,
+            ..TopicSpec::frames(&topic, 1)
+        };
+        wait_for("a new topic", || admin.ensure_topic(&spec).ok());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let version = loop {
+            match put(&registry, source("cam0", 30), 0).await {
+                Ok(version) => break version,
+                Err(RegistryError::Stale(stale)) => panic!("judged by the old topic: {stale:?}"),
+                Err(error) if Instant::now() < deadline => {
+                    println!("not yet: {error}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let late = open(shared(), &topic).await;
+        let found = late.view().get(&key("source/cam0")).unwrap();
+        assert_eq!(
+            (found.version, found.object()),
+            (version, source("cam0", 30))
+        );
     });
 }
 

@@ -398,7 +398,8 @@ impl Reader {
             // The position lies beyond the end: the topic was emptied or made anew under the group's feet.
             return Err(KafkaFault::Failed(format!(
                 "{tp} has no offset {position}, only from {low} on: was the topic deleted and made anew? Use another \
-                 --group or reset this one's offsets"
+                 --group or reset this one's offsets, and give file sinks another output (their progress files are of the \
+                 old topic)"
             )));
         }
         self.shared.gate.take(lane.id, 0); // the gap takes a slot like a record

@@ -205,11 +205,12 @@ impl FeedContext {
         let start = Instant::now();
         let mut nodes = NodeWatch::new(&self.client, start);
         loop {
-            match self
-                .shared
-                .start
-                .resolve(consumer, partitions, &self.shared.group)
-            {
+            match self.shared.start.resolve(
+                consumer,
+                partitions,
+                &self.shared.group,
+                &self.shared.begun,
+            ) {
                 Err(fault @ KafkaFault::Request { .. })
                     if !self.shared.is_closing()
                         && (fault.is_passing() || start.elapsed() < REQUEST_TIMEOUT) =>

@@ -9,7 +9,7 @@ use super::{GroupStamp, KafkaFault, LaneBounds, TopicPartition};
 use crate::ordering::Assignee;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub events: mpsc::Sender<Option<FeedEvent>>,
     pub gate: Gate,
     pub start: StartPolicy,
+    /// The partitions that were assigned at least once.
+    pub begun: Mutex<HashSet<TopicPartition>>,
     pub group: Group,
     pub consumer: Mutex<Weak<BaseConsumer<FeedContext>>>,
     /// The member that the lanes were assigned to.
@@ -63,6 +65,7 @@ impl Shared {
             events,
             gate: Gate::new(bounds, memory),
             start,
+            begun: Mutex::default(),
             group,
             consumer: Mutex::default(),
             assignee: Mutex::new(Assignee::nobody()),

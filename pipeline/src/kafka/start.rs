@@ -2,12 +2,14 @@
 
 use super::access::Access;
 use super::error::is_passing;
+use super::shared::lock;
 use super::{KafkaFault, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// A place in a partition.
@@ -50,7 +52,8 @@ impl FromStr for Position {
 pub struct StartPolicy {
     /// Where to begin if neither the group nor `resume` knows the partition.
     pub otherwise: Position,
-    /// Progress known from elsewhere (a sink's own record); it wins where it is further than the group's.
+    /// Progress known from elsewhere (a sink's own record); it wins where it is further than the group's. It holds for a
+    /// partition's first assignment in the life of a feed: the topic may be made anew later, and the group's progress says so.
     pub resume: HashMap<TopicPartition, i64>,
 }
 
@@ -63,12 +66,14 @@ impl StartPolicy {
         }
     }
 
-    /// Sets an explicit offset for every partition of the list. Returns what was committed with those offsets.
+    /// Sets an explicit offset for every partition of the list. Returns what was committed with those offsets. `begun`:
+    /// partitions that were assigned before; these are added to them.
     pub(super) fn resolve<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
         partitions: &mut TopicPartitionList,
         group: &Group,
+        begun: &Mutex<HashSet<TopicPartition>>,
     ) -> Result<HashMap<TopicPartition, String>, KafkaFault> {
         let mut notes = HashMap::new();
         let answers = match group {
@@ -86,26 +91,60 @@ impl StartPolicy {
             .iter()
             .map(|e| TopicPartition::new(e.topic(), e.partition()))
             .collect();
-        for lane in lanes {
+        for lane in &lanes {
             let committed = match group {
-                Group::Member(_) => committed_of(&answers, &lane)?,
+                Group::Member(_) => committed_of(&answers, lane)?,
                 Group::None => None,
             };
-            let known = committed.max(self.resume.get(&lane).copied());
-            let offset = match known {
+            let resume = match self
+                .resume
+                .get(lane)
+                .filter(|_| !lock(begun).contains(lane))
+            {
+                Some(resume) if committed.is_none() && matches!(group, Group::Member(_)) => {
+                    still_there(
+                        lane,
+                        *resume,
+                        resolve_position(consumer, lane, Position::Latest)?,
+                    )
+                }
+                resume => resume.copied(),
+            };
+            let offset = match committed.max(resume) {
                 Some(offset) => offset,
-                None => resolve_position(consumer, &lane, self.otherwise)?,
+                None => resolve_position(consumer, lane, self.otherwise)?,
             };
             partitions
                 .set_partition_offset(&lane.topic, lane.partition, Offset::Offset(offset))
                 .map_err(KafkaFault::request(format!("starting {lane}")))?;
             let answer = answers.find_partition(&lane.topic, lane.partition);
             if let Some(answer) = answer.filter(|_| committed == Some(offset)) {
-                notes.insert(lane, answer.metadata().to_owned());
+                notes.insert(lane.clone(), answer.metadata().to_owned());
             }
         }
+        lock(begun).extend(lanes);
         Ok(notes)
     }
+}
+
+/// Where the sinks go on in a partition that the group knows nothing of; None if they have it from another topic.
+fn still_there(lane: &TopicPartition, resume: i64, end: i64) -> Option<i64> {
+    if resume > end {
+        tracing::warn!(
+            %lane, resume, end,
+            "the sinks' progress lies behind the partition's end, and the group has none: the topic was made anew. The \
+             progress does not count"
+        );
+        return None;
+    }
+    if resume > 0 {
+        tracing::warn!(
+            %lane, resume,
+            "the group has no progress in this partition, the sinks have: going on after what they have. If the topic was made \
+             anew since, give the consumer another output: its *.framelane-progress.json is of the old topic"
+        );
+    }
+    Some(resume)
 }
 
 /// What Kafka answered for one partition; None if nothing was ever committed there. An error is no such answer.
@@ -215,6 +254,15 @@ pub(super) fn resolve_position<C: ConsumerContext>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_behind_the_end_is_of_another_topic() {
+        let lane = TopicPartition::new("t", 0);
+        assert_eq!(still_there(&lane, 60, 100), Some(60));
+        assert_eq!(still_there(&lane, 60, 60), Some(60));
+        assert_eq!(still_there(&lane, 60, 59), None);
+        assert_eq!(still_there(&lane, 0, 0), Some(0));
+    }
 
     #[test]
     fn positions_are_read_as_people_write_them() {

@@ -100,6 +100,12 @@ impl TransactionalWriter {
         self.commit_list(records, Some((&bookmark_list(bookmarks), stamp)))
     }
 
+    /// True if a request of the last transaction may still arrive, in the middle of the next one. With offsets the writer
+    /// replaces itself then; without, its owner does well to open another.
+    pub fn may_be_followed(&self) -> bool {
+        self.rules.may_be_followed(self.writer.is_disturbed())
+    }
+
     fn commit_list<'a>(
         &mut self,
         records: impl IntoIterator<Item = &'a Outgoing>,

@@ -155,7 +155,7 @@ impl Transactions {
     }
 
     /// True if a request of an earlier transaction may still be on its way.
-    fn may_be_followed(&self, is_disturbed: bool) -> bool {
+    pub fn may_be_followed(&self, is_disturbed: bool) -> bool {
         self.is_slow || is_disturbed
     }
 }

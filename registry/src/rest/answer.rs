@@ -80,6 +80,7 @@ impl From<RegistryError> for Fault {
             RegistryError::Away { .. }
             | RegistryError::Contended(_)
             | RegistryError::Unknown(_)
+            | RegistryError::Partial { .. }
             | RegistryError::Kafka(_)
             | RegistryError::Closed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())

@@ -107,6 +107,14 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// What there is to write.
+    pub fn news(&self) -> impl Iterator<Item = &Step> {
+        let is_news = |step: &&Step| step.outcome != Outcome::Unchanged;
+        self.steps.iter().filter(is_news)
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub(crate) struct Step {
     pub key: Key,

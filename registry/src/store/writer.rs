@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Writers that fence each other step back for a random time up to this one; it doubles up to the longest.
 const FIRST_STEP_BACK: Duration = Duration::from_millis(40);
 const LONGEST_STEP_BACK: Duration = Duration::from_millis(1000);
+/// What was read so long ago is read again from the beginning: Kafka forgets deletions (a day after they were compacted,
+/// unless told otherwise), and who comes later than that is not told of them.
+const LOG_LASTS: Duration = Duration::from_secs(3600);
 /// A moment's silence of Kafka is no reason to refuse a write at once.
 const AWAY_FOR: Duration = Duration::from_secs(2);
 
@@ -42,6 +45,8 @@ pub(super) struct Writer {
     lane: TopicPartition,
     shared: Arc<Shared>,
     log: Log,
+    /// When the log was as new as Kafka's last; None: not yet.
+    log_read_at: Option<Instant>,
     /// None before the first write, and after anything went wrong.
     session: Option<Session>,
 }
@@ -60,6 +65,7 @@ impl Writer {
             lane,
             shared: Arc::clone(shared),
             log: Log::default(),
+            log_read_at: None,
             session: None,
         }
     }
@@ -90,9 +96,14 @@ impl Writer {
         // Why it is not known whether the write was made.
         let mut doubt: Option<KafkaFault> = None;
         let mut ours = BTreeMap::new();
+        // The keys of the records that were sent last.
+        let mut sent = Vec::new();
         loop {
             match (self.catch_up(id, &mut ours), doubt.take()) {
-                (Ok(()), _) if !ours.is_empty() => return Ok(self.answer(&request.changes, &ours)),
+                (Ok(()), _) if !ours.is_empty() => {
+                    whole(&sent, &ours)?;
+                    return Ok(self.answer(&request.changes, &ours));
+                }
                 (Ok(()), None) => {}
                 // It was not made: its writer was fenced before this look.
                 (Ok(()), Some(_)) if start.elapsed() < PATIENCE => {}
@@ -114,6 +125,7 @@ impl Writer {
             if records.is_empty() {
                 return Ok(self.answer(&request.changes, &ours));
             }
+            sent = plan.news().map(|step| step.key.clone()).collect();
             let session = self.session.as_mut().ok_or(RegistryError::Closed)?;
             match session.writer.commit(&records, None) {
                 Ok(()) => {
@@ -151,8 +163,11 @@ impl Writer {
         }
     }
 
-    /// Fences the other writers, unless that was done before.
+    /// Fences the other writers, unless that was done before. A writer whose last commit may still be on its way a second
+    /// time is fenced too: it would end the next transaction in the middle.
     fn session(&mut self) -> Result<&mut Session, RegistryError> {
+        let may_be_followed = |session: &mut Session| session.writer.may_be_followed();
+        self.session.take_if(may_be_followed);
         if self.session.is_none() {
             let name = format!("{}.writer", self.lane.topic);
             self.session = Some(Session {
@@ -173,6 +188,10 @@ impl Writer {
         self.session()?;
         let session = self.session.as_mut().ok_or(RegistryError::Closed)?;
         let end = session.admin.settled_end(&self.lane)?;
+        let age = self.log_read_at.map(|read_at| read_at.elapsed());
+        if is_outdated(self.log.next_offset, end, age) {
+            (self.log, self.log_read_at) = (Log::default(), None);
+        }
         let log = &mut self.log;
         session.reader.read(log.next_offset..end, |record| {
             let taken = log.take(&record);
@@ -184,6 +203,7 @@ impl Writer {
         })?;
         // Behind the last record there is the transaction's marker, and nothing else that could be read again.
         log.next_offset = log.next_offset.max(end);
+        self.log_read_at = Some(Instant::now());
         Ok(())
     }
 
@@ -193,8 +213,7 @@ impl Writer {
             written_by: author.to_owned(),
             written_at,
         };
-        let is_news = |step: &&Step| step.outcome != Outcome::Unchanged;
-        let count = plan.steps.iter().filter(is_news).count();
+        let count = plan.news().count();
         let mark = WriteMark { id, count };
         let record = |step: &Step| Outgoing {
             topic: Arc::clone(&self.lane.topic),
@@ -207,7 +226,7 @@ impl Writer {
                 None => Bytes::new(),
             },
         };
-        plan.steps.iter().filter(is_news).map(record).collect()
+        plan.news().map(record).collect()
     }
 
     /// What became of each change: what is in `ours` was written just now.
@@ -292,5 +311,55 @@ impl Writer {
         }
         let record = found.filter(|record| record.offset == offset)?;
         object_of(&record, key).ok().map(|object| object.object())
+    }
+}
+
+/// True if what was read does not say what Kafka has now: it is too old, or of a topic that was deleted and made anew. A
+/// node that takes over tells no end before it knows the last one told.
+fn is_outdated(next_offset: i64, end: i64, age: Option<Duration>) -> bool {
+    end < next_offset || age.is_some_and(|age| age > LOG_LASTS)
+}
+
+/// A transaction that was ended in the middle leaves a part of its records: that is no write.
+fn whole(sent: &[Key], ours: &BTreeMap<Key, Version>) -> Result<(), RegistryError> {
+    let (written, missing): (Vec<Key>, Vec<Key>) =
+        sent.iter().cloned().partition(|key| ours.contains_key(key));
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(RegistryError::Partial { written, missing }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_lasts_while_kafka_tells_of_every_deletion() {
+        let young = Some(Duration::from_secs(60));
+        assert!(!is_outdated(0, 0, None));
+        assert!(!is_outdated(7, 7, young) && !is_outdated(7, 9, young));
+        assert!(is_outdated(7, 6, young), "the topic was made anew");
+        let old = Some(LOG_LASTS + Duration::from_secs(1));
+        assert!(is_outdated(7, 7, old) && is_outdated(7, 9, old));
+        let a_day = Duration::from_secs(24 * 3600);
+        assert!(2 * LOG_LASTS < a_day, "Kafka keeps deletions for a day");
+    }
+
+    #[test]
+    fn a_part_of_a_write_is_not_taken_for_the_whole() {
+        let [a, b] = ["source/a", "source/b"].map(|key| key.parse::<Key>().unwrap());
+        let sent = [a.clone(), b.clone()];
+        let all = BTreeMap::from([(a.clone(), 1), (b.clone(), 2)]);
+        assert!(whole(&sent, &all).is_ok());
+        let part = BTreeMap::from([(a.clone(), 1)]);
+        let error = whole(&sent, &part).expect_err("b is missing");
+        assert!(
+            matches!(&error, RegistryError::Partial { written, missing } if *written == [a] && *missing == [b]),
+            "{error}"
+        );
+        let text = error.to_string();
+        let said = ["was written: source/a;", "since: source/b;"];
+        assert!(said.iter().all(|one| text.contains(one)), "{text}");
     }
 }
