@@ -45,7 +45,8 @@ pub struct Args {
     /// Consumer group whose members share the work [default: framelane.OUTPUT]
     #[arg(long)]
     pub group: Option<String>,
-    /// Where to begin if the group has no progress yet: earliest, latest, offset:N or time:RFC3339
+    /// Where to begin if the group has no progress yet: earliest, latest, offset:N or time:RFC3339. latest is looked up again
+    /// until the first frame of a partition is committed
     #[arg(long, default_value = "earliest", value_name = "POSITION")]
     pub from: Position,
     /// Fail if the output topic does not exist instead of making it

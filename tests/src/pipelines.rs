@@ -276,7 +276,7 @@ fn stages_that_come_and_go_and_mistakes_disturb_no_other_stage() {
         stages(&second);
         let mut follower = Follower::new(shared(), &format!("{cam}.second"));
         grow(&mut follower);
-        stages(&second.replace("echo", "echo, options: {window: much}"));
+        stages(&second.replace("echo", "echo, options: {window: 0}"));
         lab.wait_until(
             &format!("{cam}.second"),
             SourceState::Live,

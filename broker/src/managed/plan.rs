@@ -274,7 +274,7 @@ spec:
         );
         for (options, named) in [
             ("window: 0", "--window must be at least 1"),
-            ("window: much", "--window"),
+            ("from: yesterday", "--from"),
             ("dead-letter: d", "--on-failure"),
             ("processor-ca: /nowhere/ca.pem", "https://"),
         ] {
