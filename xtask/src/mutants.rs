@@ -288,3 +288,22 @@ impl Copy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_fits_the_tree() {
+        for mutant in chosen(&[]).unwrap() {
+            let check = Command::new("git")
+                .args(["apply", "--check", "--whitespace=nowarn"])
+                .arg(&mutant.patch)
+                .current_dir(root())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&check.stderr);
+            assert!(check.status.success(), "{}: {said}", mutant.name);
+        }
+    }
+}
