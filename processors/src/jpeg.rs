@@ -20,9 +20,12 @@ pub enum JpegError {
     Mat(#[from] opencv::Error),
     #[error("the pixels are neither 8 bits of gray nor BGR")]
     Pixels,
+    /// Pixels. A header can be made that looks otherwise to whoever reads it before.
+    #[error("the picture has {0:?} pixels")]
+    OtherSize((u64, u64)),
 }
 
-/// Both sides times 1 / `by` (1, 2, 4 or 8), rounded up.
+/// The picture, which must have this width and height, with both sides times 1 / `by` (1, 2, 4 or 8), rounded up.
 pub fn decode(
     content: &[u8],
     (width, height): (u64, u64),
@@ -33,6 +36,12 @@ pub fn decode(
         Channels::Bgr => (CV_8UC3, PixelFormat::BGR),
         Channels::Gray => (CV_8UC1, PixelFormat::GRAY),
     };
+    let mut decompressor = Decompressor::new()?;
+    let header = decompressor.read_header(content)?;
+    let found = (header.width as u64, header.height as u64);
+    if found != (width, height) {
+        return Err(JpegError::OtherSize(found));
+    }
     // A JPEG's sides are 16 bits.
     let side = |pixels: u64| i32::try_from(pixels.div_ceil(by)).map_err(|_| JpegError::Pixels);
     let (rows, columns) = (side(height)?, side(width)?);
@@ -46,7 +55,7 @@ pub fn decode(
         pixels: mat.data_bytes_mut()?,
     };
     // It chooses the scale that fits into the given sides.
-    Decompressor::new()?.decompress(content, pixels)?;
+    decompressor.decompress(content, pixels)?;
     Ok(mat)
 }
 

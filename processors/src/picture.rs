@@ -17,7 +17,7 @@ use processor_proto::{
 };
 use thiserror::Error;
 
-use crate::jpeg;
+use crate::jpeg::{self, JpegError};
 
 /// What a decoded picture must not exceed: 50 megapixels are 150 MB as BGR, and more than common cameras take.
 pub const DEFAULT_MAX_PIXELS: u64 = 50_000_000;
@@ -165,10 +165,18 @@ fn encoded(
     reduce: Reduce,
 ) -> Result<Mat, PictureError> {
     let reduction = reduction(size, reduce);
-    if codec == Codec::Jpeg
-        && let Ok(mat) = jpeg::decode(content, size, channels, reduction)
-    {
-        return Ok(mat);
+    if codec == Codec::Jpeg {
+        match jpeg::decode(content, size, channels, reduction) {
+            Ok(mat) => return Ok(mat),
+            Err(JpegError::OtherSize(found)) => {
+                return Err(PictureError::OtherSize {
+                    declared: size,
+                    found,
+                });
+            }
+            // What it refuses, OpenCV may still read.
+            Err(cause) => tracing::debug!(%cause, "libjpeg-turbo"),
+        }
     }
     let flags = flags(channels, reduction);
     let mat = imgcodecs::imdecode(&content, flags).map_err(decoder)?;

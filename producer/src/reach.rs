@@ -22,18 +22,17 @@ pub async fn lost(writer: Arc<Writer>, kafka: KafkaConfig, topic: String) {
             another_connects_since = None;
             continue;
         }
-        if let Some(since) = another_connects_since {
-            match since.elapsed() >= RECONNECT_GRACE {
-                true => return,
-                false => continue,
-            }
-        }
         let since = *away_since.get_or_insert_with(Instant::now);
+        let is_back_for = another_connects_since.map(|since| since.elapsed());
+        if since.elapsed() < PATIENCE || is_back_for.is_some_and(|time| time < RECONNECT_GRACE) {
+            continue;
+        }
         let (kafka, own_topic) = (kafka.clone(), topic.clone());
-        if since.elapsed() >= PATIENCE
-            && is_so(move || Ok(Writer::new(&kafka)?.is_connected(&own_topic))).await
-        {
-            another_connects_since = Some(Instant::now());
+        let another = is_so(move || Ok(Writer::new(&kafka)?.is_connected(&own_topic))).await;
+        match (another, is_back_for) {
+            (true, Some(_)) => return,
+            (true, None) => another_connects_since = Some(Instant::now()),
+            (false, _) => another_connects_since = None,
         }
     }
 }

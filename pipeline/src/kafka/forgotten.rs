@@ -67,12 +67,17 @@ impl<'a> NodeWatch<'a> {
             self.another_is_answered_since = None;
             return false;
         }
-        if let Some(since) = self.another_is_answered_since {
-            return now.duration_since(since) >= RECONNECT_GRACE;
+        let silent = now.duration_since(*self.silent_since.get_or_insert(now));
+        let is_back_for = self
+            .another_is_answered_since
+            .map(|since| now.duration_since(since));
+        if silent < PATIENCE || is_back_for.is_some_and(|time| time < RECONNECT_GRACE) {
+            return false;
         }
-        let since = *self.silent_since.get_or_insert(now);
-        if now.duration_since(since) >= PATIENCE && self.answers_a_new_client() {
-            self.another_is_answered_since = Some(Instant::now());
+        match (self.answers_a_new_client(), is_back_for) {
+            (true, Some(_)) => return true,
+            (true, None) => self.another_is_answered_since = Some(Instant::now()),
+            (false, _) => self.another_is_answered_since = None, // Kafka is away
         }
         false
     }

@@ -122,7 +122,12 @@ impl StartPolicy {
                 notes.insert(lane.clone(), answer.metadata().to_owned());
             }
         }
-        lock(begun).extend(lanes);
+        // Until the group has progress, that from elsewhere is all there is.
+        let in_group = |lane: &TopicPartition| matches!(committed_of(&answers, lane), Ok(Some(_)));
+        let known = lanes
+            .into_iter()
+            .filter(|lane| matches!(group, Group::None) || in_group(lane));
+        lock(begun).extend(known);
         Ok(notes)
     }
 }

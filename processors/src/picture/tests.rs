@@ -253,3 +253,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn libjpeg_decodes_nothing_of_another_size_than_the_header_was_found_to_say() {
+    for size in [(200, 200), (0, 0)] {
+        let decoded = jpeg::decode(&jpeg(), size, Channels::Bgr, 1);
+        assert!(matches!(decoded, Err(JpegError::OtherSize((64, 48)))));
+    }
+}

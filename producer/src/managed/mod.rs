@@ -146,6 +146,7 @@ impl Managed {
         // What failed is logged; the sources are another's now.
         let why = "another producer of its host takes over";
         drop(self.sources.close_all(why).await);
+        self.freeze = Freeze::default(); // the time that took was no freeze
     }
 
     async fn follow(&mut self) {

@@ -144,6 +144,28 @@ impl Spec {
             Self::Assignment(_) => Kind::Assignment,
         }
     }
+
+    /// What no service would take: the number of the stage that says it, if a stage does, and why.
+    pub(crate) fn bad_option(&self) -> Option<(Option<usize>, String)> {
+        match self {
+            Self::Source(source) => {
+                let checked = source.options.check_values(options::OF_SOURCES);
+                Some((None, checked.err()?))
+            }
+            Self::Consumer(consumer) => {
+                let checked = consumer.options.check_values(options::OF_CONSUMERS);
+                Some((None, checked.err()?))
+            }
+            Self::Pipeline(pipeline) => {
+                let mut stages = pipeline.stages.iter().enumerate();
+                stages.find_map(|(number, stage)| {
+                    let checked = stage.options.check_values(options::OF_STAGES);
+                    Some((Some(number), checked.err()?))
+                })
+            }
+            Self::Processor(_) | Self::Assignment(_) => None,
+        }
+    }
 }
 
 macro_rules! into_spec {

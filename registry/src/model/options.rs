@@ -177,17 +177,25 @@ impl Options {
         words
     }
 
-    /// Refuses names that are not among these, and values that are not of their kind.
+    /// Refuses names that are not among these.
     pub(super) fn check(&self, program: &str, known: &[(&str, Kind)]) -> Result<(), String> {
+        let is_known = |name: &&String| known.iter().any(|(known, _)| known == name);
+        let Some(name) = self.0.keys().find(|name| !is_known(name)) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        Err(format!(
+            "options.{name}: {program} has no such option, or it is said in another way here; there are {}",
+            names.join(", ")
+        ))
+    }
+
+    /// Refuses values that are not of their kind. Only asked of what is to be written: what was taken once is still read, and
+    /// the service says what it does not take.
+    pub(super) fn check_values(&self, known: &[(&str, Kind)]) -> Result<(), String> {
+        let kind_of = |name: &str| known.iter().find(|(known, _)| *known == name);
         for (name, value) in &self.0 {
-            let Some((_, kind)) = known.iter().find(|(known, _)| known == name) else {
-                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                return Err(format!(
-                    "options.{name}: {program} has no such option, or it is said in another way here; there are {}",
-                    names.join(", ")
-                ));
-            };
-            if !kind.takes(value) {
+            if let Some((_, kind)) = kind_of(name).filter(|(_, kind)| !kind.takes(value)) {
                 return Err(format!(
                     "options.{name}: {value} is not {}",
                     kind.description()
@@ -277,7 +285,7 @@ mod tests {
     fn values_that_the_program_cannot_take_are_refused_with_what_it_takes() {
         let check = |options: Value| {
             let options: Options = serde_json::from_value(options).unwrap();
-            options.check("producer", OF_SOURCES)
+            options.check_values(OF_SOURCES)
         };
         for good in [
             json!({"fps": 12.5, "count": "7", "loop": false, "retention": "1m 5s", "codec": "png", "quality": null}),

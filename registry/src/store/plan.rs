@@ -181,6 +181,10 @@ fn step(objects: &Objects, change: &Change) -> Result<Step, String> {
     if let Some(object) = &mut object {
         secrets::restore(&mut object.spec, present.as_ref().map(|one| &one.spec))?;
     }
+    if let Some((stage, why)) = object.as_ref().and_then(|object| object.spec.bad_option()) {
+        let place = stage.map_or_else(String::new, |number| format!("stages[{number}]."));
+        return Err(format!("{place}{why}"));
+    }
     if let (Some(Spec::Pipeline(new)), Some(Spec::Pipeline(old))) = (
         object.as_ref().map(|object| &object.spec),
         present.as_ref().map(|present| &present.spec),
@@ -212,11 +216,13 @@ fn keeps_first_branches(old: &Pipeline, new: &Pipeline) -> Result<(), String> {
         Work::Process { .. } => None,
     };
     for (stage, now) in new.stages.iter().filter_map(|one| Some((one, first(one)?))) {
-        let same = old.stages.iter().find(|one| one.name == stage.name);
-        if let Some(before) = same.and_then(first).filter(|before| *before != now) {
+        let is_same = |one: &&Stage| one.name == stage.name || one.to == stage.to;
+        let mut same = old.stages.iter().filter(is_same).filter_map(first);
+        if let Some(before) = same.find(|before| *before != now) {
             return Err(format!(
-                "stage {}: its join begins with {before}, by which brokers share the work; with {now} first two of them \
-                 could do the same frames. Leave {before} in its place, or give the stage another name",
+                "stage {}: the join that it replaces begins with {before}, by which brokers share the work; with {now} first \
+                 two of them could do the same frames. Leave {before} in its place, or make a stage with another name and \
+                 another `to`, which begins anew",
                 stage.name
             ));
         }
@@ -328,13 +334,19 @@ mod tests {
         }
         objects.insert(Versioned::unwritten(pipeline("s", "a, b"), 1));
         let change = |to| plan(&objects, &[Change::put(to, 1)]);
-        for good in [pipeline("s", "a, c, b"), pipeline("other", "b, a")] {
+        let mut elsewhere = pipeline("other", "b, a");
+        if let Spec::Pipeline(pipeline) = &mut elsewhere.spec {
+            pipeline.stages[0].to = Some("elsewhere".parse().unwrap());
+        }
+        for good in [pipeline("s", "a, c, b"), elsewhere] {
             assert_eq!(change(good).err(), None);
         }
-        let Err(Refusal::Problems(problems)) = change(pipeline("s", "b, a")) else {
-            panic!("it was taken");
-        };
-        assert!(problems[0].text.contains("begins with a"), "{problems:?}");
+        for bad in [pipeline("s", "b, a"), pipeline("other", "b, a")] {
+            let Err(Refusal::Problems(problems)) = change(bad) else {
+                panic!("it was taken");
+            };
+            assert!(problems[0].text.contains("begins with a"), "{problems:?}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     log: Log,
     /// When the log was as new as Kafka's last; None: not yet.
-    log_read_at: Option<Instant>,
+    log_read_at: Instant,
     /// None before the first write, and after anything went wrong.
     session: Option<Session>,
 }
@@ -65,7 +65,7 @@ impl Writer {
             lane,
             shared: Arc::clone(shared),
             log: Log::default(),
-            log_read_at: None,
+            log_read_at: Instant::now(),
             session: None,
         }
     }
@@ -188,9 +188,9 @@ impl Writer {
         self.session()?;
         let session = self.session.as_mut().ok_or(RegistryError::Closed)?;
         let end = session.admin.settled_end(&self.lane)?;
-        let age = self.log_read_at.map(|read_at| read_at.elapsed());
+        let age = self.log_read_at.elapsed();
         if is_outdated(self.log.next_offset, end, age) {
-            (self.log, self.log_read_at) = (Log::default(), None);
+            (self.log, self.log_read_at) = (Log::default(), Instant::now());
         }
         let log = &mut self.log;
         session.reader.read(log.next_offset..end, |record| {
@@ -203,7 +203,7 @@ impl Writer {
         })?;
         // Behind the last record there is the transaction's marker, and nothing else that could be read again.
         log.next_offset = log.next_offset.max(end);
-        self.log_read_at = Some(Instant::now());
+        self.log_read_at = Instant::now();
         Ok(())
     }
 
@@ -316,8 +316,8 @@ impl Writer {
 
 /// True if what was read does not say what Kafka has now: it is too old, or of a topic that was deleted and made anew. A
 /// node that takes over tells no end before it knows the last one told.
-fn is_outdated(next_offset: i64, end: i64, age: Option<Duration>) -> bool {
-    end < next_offset || age.is_some_and(|age| age > LOG_LASTS)
+fn is_outdated(next_offset: i64, end: i64, age: Duration) -> bool {
+    end < next_offset || age > LOG_LASTS
 }
 
 /// A transaction that was ended in the middle leaves a part of its records: that is no write.
@@ -336,11 +336,11 @@ mod tests {
 
     #[test]
     fn what_was_read_lasts_while_kafka_tells_of_every_deletion() {
-        let young = Some(Duration::from_secs(60));
-        assert!(!is_outdated(0, 0, None));
+        let young = Duration::from_secs(60);
+        assert!(!is_outdated(0, 0, young));
         assert!(!is_outdated(7, 7, young) && !is_outdated(7, 9, young));
         assert!(is_outdated(7, 6, young), "the topic was made anew");
-        let old = Some(LOG_LASTS + Duration::from_secs(1));
+        let old = LOG_LASTS + Duration::from_secs(1);
         assert!(is_outdated(7, 7, old) && is_outdated(7, 9, old));
         let a_day = Duration::from_secs(24 * 3600);
         assert!(2 * LOG_LASTS < a_day, "Kafka keeps deletions for a day");

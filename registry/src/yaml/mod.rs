@@ -143,11 +143,15 @@ fn document(node: &Node) -> Result<Document, (Place, String)> {
 fn typed<S: DeserializeOwned + Into<Spec>>(node: &Node) -> Result<Document, (Place, String)> {
     let written: Written<S> = serde_path_to_error::deserialize(node.to_value())
         .map_err(|cause| located(node, cause.path(), &cause.inner().to_string()))?;
+    let spec: Spec = written.spec.into();
+    if let Some((stage, why)) = spec.bad_option() {
+        return Err((place_of_option(node, stage, &why), why));
+    }
     Ok(Document {
         object: Object {
             name: written.name,
             labels: written.labels,
-            spec: written.spec.into(),
+            spec,
         },
         replaces: written.version,
         line: node.place.line,
@@ -187,6 +191,21 @@ fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Pla
         place = within(node, last_key, name).unwrap_or(place);
     }
     (place, message.to_owned())
+}
+
+/// Where the option stands that this text begins with.
+fn place_of_option(document: &Node, stage: Option<usize>, text: &str) -> Place {
+    let spec = document.entry("spec").map(|(_, spec)| spec);
+    let holder = match stage {
+        None => spec,
+        Some(number) => spec
+            .and_then(|spec| spec.entry("stages"))
+            .and_then(|(_, stages)| stages.item(number)),
+    };
+    let name = text.split_once(':').map_or(text, |(name, _)| name);
+    holder
+        .and_then(|holder| within(holder, None, name))
+        .unwrap_or(document.place)
 }
 
 /// The key that such a name leads to: `options.fps`, from this node or from the key that led to it.
