@@ -2,7 +2,8 @@
 
 use crate::baselines::Baseline;
 use crate::cases::{self, Amount, CASES, Case, Plan};
-use crate::lab::Lab;
+use crate::lab::{Lab, Machine};
+use crate::report::Report;
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
@@ -75,15 +76,19 @@ impl Run {
         let wanted =
             |case: &&Case| self.cases.is_empty() || self.cases.iter().any(|name| name == case.name);
         let chosen: Vec<_> = CASES.iter().filter(wanted).collect();
-        let (report, errors) = cases::run(&lab, &plan, &chosen)?;
-        let report = report.merged_into(&self.json);
-        report.save(&self.json)?;
-        for case in &report.cases {
-            print!("{}", case.lines());
-        }
-        if let Some(page) = &self.page {
-            report.write_into(page)?;
-        }
+        let machine = Machine::here();
+        let errors = cases::run(&lab, &plan, &chosen, |case| {
+            let report = Report {
+                machine: machine.clone(),
+                cases: vec![case],
+            };
+            let report = report.merged_into(&self.json);
+            report.save(&self.json)?;
+            match &self.page {
+                Some(page) => report.write_into(page),
+                None => Ok(()),
+            }
+        })?;
         if !errors.is_empty() {
             let texts: Vec<_> = errors.iter().map(|error| format!("{error:#}")).collect();
             bail!("not measured:\n{}", texts.join("\n"));

@@ -35,6 +35,9 @@ pub struct CaseReport {
     pub at: String,
     /// Made with few frames, only to see that it works.
     pub quick: bool,
+    /// Where, if not on the report's machine and tree: cases may be measured one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
 }
 
 /// A value with its unit.
@@ -46,7 +49,7 @@ pub struct Figure {
     pub spread: Spread,
 }
 
-/// Everything that was measured on one machine.
+/// Everything that was measured, and on which machine the last of it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     pub machine: Machine,
@@ -69,7 +72,13 @@ impl Report {
         let earlier = fs::read_to_string(path)
             .ok()
             .and_then(|text| serde_json::from_str::<Self>(&text).ok());
-        let mut cases = earlier.map_or_else(Vec::new, |report| report.cases);
+        let mut cases = earlier.map_or_else(Vec::new, |report| {
+            let Self { machine, mut cases } = report;
+            for case in &mut cases {
+                case.machine.get_or_insert_with(|| machine.clone());
+            }
+            cases
+        });
         for case in self.cases {
             match cases.iter_mut().find(|old| old.case == case.case) {
                 Some(old) => *old = case,
@@ -109,21 +118,21 @@ impl Report {
             memory_gib,
             kernel,
             java,
-            kafka,
             librdkafka,
-            commit,
             load_before,
+            ..
         } = &self.machine;
         let mut text = format!(
-            "**Machine:** {cores} cores ({model}), {memory_gib} GiB of memory, Linux {kernel}, Java {java}, Apache Kafka \
-             {kafka}, librdkafka {librdkafka}, tree {commit}. Load before the first case: {load_before:.2}.\n\n\
-             | case | ratio: median (min - max) | aim | met | figures: median (min - max) |\n|---|---|---|---|---|\n"
+            "**Machine:** {cores} cores ({model}), {memory_gib} GiB of memory, Linux {kernel}, Java {java}, \
+             librdkafka {librdkafka}. Load before the first case of the last run: {load_before:.2}.\n\n\
+             | case | ratio: median (min - max) | aim | met | figures: median (min - max) | tree, Apache Kafka |\n\
+             |---|---|---|---|---|---|\n"
         );
         for case in &self.cases {
             let figures: Vec<_> = case.figures.iter().map(Figure::to_text).collect();
             let _ = writeln!(
                 text,
-                "| `{}`: {} / {} | {} | {} | {} | {} |",
+                "| `{}`: {} / {} | {} | {} | {} | {} | {}, {} |",
                 case.case,
                 case.what,
                 case.baseline,
@@ -131,7 +140,9 @@ impl Report {
                     .map_or_else(|| "-".to_owned(), |ratio| shown(&ratio, 2)),
                 case.aim,
                 case.verdict(),
-                figures.join("; ")
+                figures.join("; "),
+                case.machine.as_ref().unwrap_or(&self.machine).commit,
+                case.machine.as_ref().unwrap_or(&self.machine).kafka,
             );
         }
         text
@@ -202,6 +213,37 @@ mod tests {
         let replaced = replace_between(&text, "new\n").unwrap();
         assert_eq!(replaced, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
         assert_eq!(replace_between("no marks", "new"), None);
+    }
+
+    #[test]
+    fn a_case_that_is_not_measured_again_keeps_its_tree() {
+        let report = |case: &str, commit: &str| {
+            let mut machine = Machine::here();
+            machine.commit = commit.to_owned();
+            let case = CaseReport {
+                case: case.to_owned(),
+                what: String::new(),
+                baseline: String::new(),
+                ratio: None,
+                aim: String::new(),
+                met: true,
+                figures: vec![],
+                runs: 1,
+                at: String::new(),
+                quick: false,
+                machine: None,
+            };
+            let cases = vec![case];
+            Report { machine, cases }
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (case, commit) in [("a", "one"), ("b", "one"), ("b", "two")] {
+            let merged = report(case, commit).merged_into(file.path());
+            merged.save(file.path()).unwrap();
+        }
+        let text = report("c", "three").merged_into(file.path()).markdown();
+        let trees = ["| one, ", "| two, ", "| three, "].map(|tree| text.matches(tree).count());
+        assert_eq!(trees, [1, 1, 1], "{text}");
     }
 
     #[test]

@@ -12,9 +12,9 @@ mod run;
 mod throughput;
 mod waiting;
 
-use crate::lab::{Lab, Machine};
+use crate::lab::Lab;
 use crate::measure::Spread;
-use crate::report::{CaseReport, Figure, Report};
+use crate::report::{CaseReport, Figure};
 use anyhow::{Context, Result};
 
 /// How much is done.
@@ -84,15 +84,18 @@ pub const CASES: &[Case] = &[
     browser::BROWSER,
 ];
 
-/// Runs the chosen cases one after the other. One that fails does not keep the others from running; the errors come back
-/// beside the report.
+/// Runs the chosen cases one after the other, and gives each to `keep` as soon as it is measured. One that fails does not keep
+/// the others from running; the errors come back.
 ///
 /// # Errors
-/// Nothing could be measured at all.
-pub fn run(lab: &Lab, plan: &Plan, chosen: &[&Case]) -> Result<(Report, Vec<anyhow::Error>)> {
-    let machine = Machine::here();
+/// Nothing could be measured at all, or what was measured could not be kept.
+pub fn run(
+    lab: &Lab,
+    plan: &Plan,
+    chosen: &[&Case],
+    mut keep: impl FnMut(CaseReport) -> Result<()>,
+) -> Result<Vec<anyhow::Error>> {
     run::warm_up(lab).context("warming up")?;
-    let mut cases = Vec::new();
     let mut errors = Vec::new();
     for case in chosen {
         eprintln!("== {}: {} / {}", case.name, case.what, case.baseline);
@@ -100,7 +103,7 @@ pub fn run(lab: &Lab, plan: &Plan, chosen: &[&Case]) -> Result<(Report, Vec<anyh
             Ok(outcome) => {
                 let report = case.report(plan, outcome);
                 eprint!("{}", report.lines());
-                cases.push(report);
+                keep(report)?;
             }
             Err(error) => {
                 eprintln!("{}: {error:#}", case.name);
@@ -108,7 +111,7 @@ pub fn run(lab: &Lab, plan: &Plan, chosen: &[&Case]) -> Result<(Report, Vec<anyh
             }
         }
     }
-    Ok((Report { machine, cases }, errors))
+    Ok(errors)
 }
 
 impl Case {
@@ -126,6 +129,7 @@ impl Case {
                 .strftime("%Y-%m-%d %H:%M")
                 .to_string(),
             quick: plan.amount == Amount::Quick,
+            machine: None,
         }
     }
 }

@@ -9,9 +9,10 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use follow::{Arrivals, Follower};
 pub use intruder::Intruder;
@@ -20,6 +21,10 @@ pub use intruder::Intruder;
 const MAX_RECORD_BYTES: &str = "8388608";
 /// One request. Kafka may just be coming back.
 const REQUEST: Duration = Duration::from_secs(20);
+
+/// For a group's coordinator to move to another node, and between two questions for it.
+const MOVE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A Kafka that the conductor reaches without a proxy in between.
 #[derive(Debug, Clone)]
@@ -100,9 +105,16 @@ impl Client {
         (0..partitions).for_each(|partition| {
             list.add_partition(topic, partition);
         });
-        let found = consumer
-            .committed_offsets(list, REQUEST)
-            .with_context(|| format!("reading what group {group} has committed"))?;
+        let start = Instant::now();
+        let found = loop {
+            match consumer.committed_offsets(list.clone(), REQUEST) {
+                Err(cause) if has_moved(&cause) && start.elapsed() < MOVE => thread::sleep(PAUSE),
+                found => {
+                    break found
+                        .with_context(|| format!("reading what group {group} has committed"))?;
+                }
+            }
+        };
         let offset = |partition| {
             let element = found.find_partition(topic, partition)?;
             match element.offset() {
@@ -112,6 +124,18 @@ impl Client {
         };
         Ok((0..partitions).map(offset).collect())
     }
+}
+
+/// A group's coordinator moves when its node is killed, which the client hears of by such an answer.
+fn has_moved(cause: &KafkaError) -> bool {
+    matches!(
+        cause.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+        )
+    )
 }
 
 /// Runs one of the client's futures; the client's own threads bring it about.
