@@ -78,6 +78,8 @@ fn a_pipeline_that_branches_and_joins_loses_and_doubles_nothing_whoever_is_kille
     }
     producer.kill9();
     producer = Process::start("producer", shared(), &pattern);
+    // What came before may still be on its way.
+    follower.wait_for_epoch(2);
     grow(&mut follower);
     assert!(producer.stop().success());
     drop(follower);

@@ -211,6 +211,14 @@ impl Follower {
         }
     }
 
+    /// Reads on until there is a frame of this epoch; panics after a minute without a record.
+    pub fn wait_for_epoch(&mut self, epoch: u64) {
+        let is_there = |one: &Seen| one.message.id().is_some_and(|id| id.epoch == epoch);
+        while !self.seen.last().is_some_and(is_there) {
+            self.next(self.seen.len() + 1);
+        }
+    }
+
     fn read_to_end(&mut self) {
         let mut open = self.partitions;
         while open > 0 {
