@@ -77,7 +77,9 @@ impl Run {
             |case: &&Case| self.cases.is_empty() || self.cases.iter().any(|name| name == case.name);
         let chosen: Vec<_> = CASES.iter().filter(wanted).collect();
         let machine = Machine::here();
+        let mut measured = String::new();
         let errors = cases::run(&lab, &plan, &chosen, |case| {
+            measured += &case.lines();
             let report = Report {
                 machine: machine.clone(),
                 cases: vec![case],
@@ -89,6 +91,7 @@ impl Run {
                 None => Ok(()),
             }
         })?;
+        print!("{measured}");
         if !errors.is_empty() {
             let texts: Vec<_> = errors.iter().map(|error| format!("{error:#}")).collect();
             bail!("not measured:\n{}", texts.join("\n"));

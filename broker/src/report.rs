@@ -45,7 +45,8 @@ pub struct LaneReport {
 impl StageReport {
     /// Records a second, of all lanes.
     pub fn fps(&self) -> f64 {
-        self.lanes.iter().map(|lane| lane.recent.fps).sum()
+        let fps: f64 = self.lanes.iter().map(|lane| lane.recent.fps).sum();
+        fps + 0.0 // the sum of nothing is -0.0
     }
 
     pub fn slots(&self) -> usize {

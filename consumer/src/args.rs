@@ -143,7 +143,8 @@ pub struct Args {
     pub when: Option<String>,
 
     /// ... and only when it has been true at every frame for this long, by the frames' own times: the same frames pass in
-    /// every replay. Frames further apart than 10 s (or than this, if it is longer) say nothing of the time between
+    /// every replay. Frames further apart than 10 s (or than this, if it is longer) say nothing of the time between. From then
+    /// on every frame passes, unless --cooldown says otherwise
     #[arg(
         long = "for",
         default_value = "0s",

@@ -60,8 +60,8 @@ pub struct Checkpoints {
     resumed: HashMap<TopicPartition, i64>,
     /// Of the last commit that ended, until somebody asks.
     outcome: Outcome,
-    /// The last commit failed, or is still to come: its records are not committed, although they are safe.
-    has_failed: bool,
+    /// What is safe is not committed: the last commit failed, or there was none yet.
+    owes_commit: bool,
     /// When a commit succeeded last, or the first record came after all was written.
     alive_at: Instant,
     /// No later commit can succeed.
@@ -81,7 +81,7 @@ impl Checkpoints {
             committed: HashMap::new(),
             resumed,
             outcome: Ok(()),
-            has_failed: false,
+            owes_commit: false,
             alive_at: Instant::now(),
             dead: None,
         }
@@ -113,7 +113,7 @@ impl Checkpoints {
         match self.commits {
             Commits::Nothing => {}
             // The sinks may have more than the group: it is brought there, as if the commit before had not succeeded.
-            Commits::Offsets(_) => self.has_failed = true,
+            Commits::Offsets(_) => self.owes_commit = true,
             // It began where the group is.
             Commits::Transactions(_) => {
                 self.committed.insert(tp.clone(), start);
@@ -147,7 +147,7 @@ impl Checkpoints {
             Commits::Transactions(transactions) => transactions.drop_lanes(lanes),
             Commits::Offsets(_) if !self.offsets.is_empty() => {
                 self.offsets.clear();
-                self.has_failed = true; // what is still ours is committed with the next round
+                self.owes_commit = true; // what is still ours is committed with the next round
             }
             Commits::Nothing | Commits::Offsets(_) => {}
         }
@@ -163,7 +163,7 @@ impl Checkpoints {
 
     /// True if sinks have records that no checkpoint covers, or that are not committed.
     pub fn has_unsafe_records(&self) -> bool {
-        self.records > 0 || self.has_failed
+        self.records > 0 || self.owes_commit
     }
 
     /// True if it is time for a round and none is under way.
@@ -195,7 +195,7 @@ impl Checkpoints {
         self.records = 0;
         self.last = Instant::now();
         self.outcome = Ok(());
-        self.has_failed = false;
+        self.owes_commit = false;
         match &mut self.commits {
             Commits::Nothing => {}
             Commits::Offsets(control) => {
@@ -253,7 +253,7 @@ impl Checkpoints {
         self.outcome = outcome.map(|places| self.committed.extend(places));
         match (&self.outcome, &mut self.commits) {
             (Err(fault), _) => {
-                self.has_failed = true;
+                self.owes_commit = true;
                 tracing::warn!(%fault, "progress is not committed; trying again with the next records");
             }
             // Of the same round: all of it is safe with the sinks.

@@ -156,6 +156,9 @@ fn pipeline(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
             topics.join(" + "),
             flow.output
         )?;
+        if let Some(running) = state::of_output(view, &flow.output) {
+            writeln!(text, "  {}: {}", running.state, running.text)?;
+        }
         let place = flow.place();
         let lanes = state::lanes_of_stage(view, &place);
         for (instance, lane) in lanes.filter(|(_, lane)| topics.contains(&lane.topic.as_str())) {

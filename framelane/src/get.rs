@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 pub async fn run(access: Access, args: GetArgs) -> anyhow::Result<()> {
     let (what, name) = asked(args.what.as_deref(), args.name.as_deref())?;
+    let registry_name = access.registry.registry.clone();
     let registry = session::open(access).await?;
     let view = registry.view();
     warn_if_away(&view);
@@ -40,6 +41,9 @@ pub async fn run(access: Access, args: GetArgs) -> anyhow::Result<()> {
             .for_each(|one| secrets::hide_in(&mut one.spec));
     }
     match args.output {
+        Form::Table if objects.is_empty() => print(&format!(
+            "nothing found in registry {registry_name}: framelane apply -f FILE\n"
+        )),
         Form::Table => print(&tables(&view, &objects)),
         Form::Yaml => {
             let objects: Vec<_> = objects.iter().map(Versioned::object).collect();
@@ -90,10 +94,7 @@ fn tables(view: &View, objects: &[Versioned<Spec>]) -> String {
         }
         text.push_str(&table(view, kind, &of_kind).to_string());
     }
-    match text.is_empty() {
-        true => "nothing is declared: framelane apply -f FILE\n".to_owned(),
-        false => text,
-    }
+    text
 }
 
 fn table(view: &View, kind: Kind, objects: &[&Versioned<Spec>]) -> Table {

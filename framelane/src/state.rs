@@ -1,7 +1,7 @@
 //! How declared things are, from what the instances say.
 
 use registry::model::{Opening, Processor, Source};
-use registry::{Instance, Key, RunningSource, Seen, Service, Versioned, View};
+use registry::{Instance, Key, RunningSource, Seen, Service, SourceState, Versioned, View};
 
 /// How a source is: what the process that runs it says, or that nobody does.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +95,16 @@ pub fn liveness<'a>(mut instances: impl Iterator<Item = &'a Seen>) -> &'static s
         (false, true) => "lost",
         (false, false) => "not running",
     }
+}
+
+/// What a broker says of a stage's output, e.g. why it waits. Of several brokers, the one that works on it.
+pub fn of_output<'a>(view: &'a View, output: &str) -> Option<&'a RunningSource> {
+    let brokers = view
+        .live()
+        .filter(|seen| seen.instance.service == Service::Broker);
+    let all = brokers.flat_map(|seen| &seen.instance.sources);
+    all.filter(|running| running.name == output)
+        .max_by_key(|running| running.state == SourceState::Live)
 }
 
 /// The lanes that work on a stage, with their instances.

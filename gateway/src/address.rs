@@ -1,6 +1,7 @@
 //! Names from a URL. What is not the name of a topic and of a source reaches nothing.
 
 use pipeline::envelope::is_source_id;
+use pipeline::kafka::is_internal_topic;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,12 +55,7 @@ pub fn is_topic(name: &str) -> bool {
     (1..=MAX_TOPIC_BYTES).contains(&name.len())
         && !matches!(name, "." | "..")
         && name.bytes().all(is_legal)
-        && !is_internal(name)
-}
-
-/// Kafka's own topics, and those in which Framelane keeps claims, snapshots and the registry.
-fn is_internal(name: &str) -> bool {
-    name.starts_with("__") || name.starts_with("framelane.")
+        && !is_internal_topic(name)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From the command line to the exit code: what every binary of Framelane does the same way.
 
-use crate::kafka::DEFAULT_LOG_FILTER;
+use crate::kafka::{COMMAND_LOG_FILTER, DEFAULT_LOG_FILTER};
 use anyhow::Context;
 use metrics_exporter_prometheus::{ExporterFuture, PrometheusBuilder};
 use std::future::Future;
@@ -15,9 +15,6 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
-
-/// What commands log if RUST_LOG does not say.
-const COMMAND_LOG_FILTER: &str = "error,rdkafka=off";
 
 /// Exit code of configuration errors; the command-line parser uses the same one.
 const EXIT_CONFIG: u8 = 2;

@@ -9,7 +9,14 @@ mod input;
 mod output;
 mod tensor;
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use processor_proto::{
@@ -86,6 +93,8 @@ pub struct Kserve {
     /// The input's name.
     input: String,
     client: GrpcInferenceServiceClient<Channel>,
+    /// Said once, not by every call that waits.
+    is_away: AtomicBool,
     decoder: Decoder,
     admission: Semaphore,
     admitted_at_most: usize,
@@ -115,6 +124,7 @@ impl Kserve {
             model: Arc::new(model),
             input,
             client,
+            is_away: AtomicBool::new(false),
             decoder,
             admission: Semaphore::new(admission.get()),
             admitted_at_most: admission.get(),
@@ -160,17 +170,22 @@ impl Kserve {
             let answer = self.client.clone().model_infer(request.clone()).await;
             let status = match answer {
                 Ok(answer) => {
+                    if self.is_away.swap(false, Ordering::Relaxed) {
+                        tracing::info!(url = self.server.url, "the inference server is back");
+                    }
                     return tensor::outputs(answer.into_inner()).map_err(ProcessError::Failed);
                 }
                 Err(status) => status,
             };
             match status.code() {
                 Code::Unavailable => {
-                    tracing::warn!(
-                        url = self.server.url,
-                        cause = status.message(),
-                        "the inference server is away; asking again"
-                    );
+                    if !self.is_away.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(
+                            url = self.server.url,
+                            cause = status.message(),
+                            "the inference server is away; asking again"
+                        );
+                    }
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 Code::ResourceExhausted => return Err(ProcessError::Busy(told(&status))),

@@ -68,6 +68,26 @@ pub struct Member {
     pub instance: String,
 }
 
+#[cfg(test)]
+impl Claim {
+    /// A start of source cam0 in topic yard.
+    pub(crate) fn sample() -> Self {
+        Self {
+            source: "cam0".to_owned(),
+            topic: "yard".to_owned(),
+            epoch: 7,
+            host: "edge".to_owned(),
+            pid: 42,
+            started_unix_ns: 1,
+            resumed: false,
+            transactional: true,
+            partition: None,
+            input: "file clip.avi".to_owned(),
+            by: None,
+        }
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} pid {} (epoch {})", self.host, self.pid, self.epoch)
@@ -428,27 +448,11 @@ impl Watcher {
 mod tests {
     use super::*;
 
-    fn claim() -> Claim {
-        Claim {
-            source: "cam0".to_owned(),
-            topic: "yard".to_owned(),
-            epoch: 7,
-            host: "edge".to_owned(),
-            pid: 42,
-            started_unix_ns: 1,
-            resumed: false,
-            transactional: true,
-            partition: None,
-            input: "clip.avi".to_owned(),
-            by: None,
-        }
-    }
-
     #[test]
     fn a_claim_is_found_by_its_key() {
-        let record = record_of("yard/cam0", &claim());
+        let record = record_of("yard/cam0", &Claim::sample());
         let find = |key| claim_in(Some(&record.key), &record.payload, key);
-        assert_eq!(find("yard/cam0"), Some(claim()));
+        assert_eq!(find("yard/cam0"), Some(Claim::sample()));
         assert_eq!(find("yard/cam"), None);
         assert_eq!(claim_in(None, &record.payload, "yard/cam0"), None);
     }
@@ -464,7 +468,10 @@ mod tests {
 
     #[test]
     fn a_take_over_names_the_one_that_took_over() {
-        let error = TakenOver { newer: claim() }.to_string();
+        let error = TakenOver {
+            newer: Claim::sample(),
+        }
+        .to_string();
         assert!(error.contains("edge pid 42 (epoch 7)"), "{error}");
         assert!(error.contains("--source-id"), "{error}");
     }

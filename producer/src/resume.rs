@@ -142,17 +142,9 @@ mod tests {
 
     fn claim(epoch: u64, transactional: bool) -> Claim {
         Claim {
-            source: "t".to_owned(),
-            topic: "t".to_owned(),
             epoch,
-            host: "edge".to_owned(),
-            pid: 1,
-            started_unix_ns: 1,
-            resumed: false,
             transactional,
-            partition: None,
-            input: "file clip.avi".to_owned(),
-            by: None,
+            ..Claim::sample()
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::flows::{self, Flow, FlowKind, Trunk, default_output};
 use crate::model::{Inputs, Key, Kind, Name, Work};
 use crate::objects::Objects;
+use pipeline::kafka::is_internal_topic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -26,6 +27,7 @@ pub fn problems(objects: &Objects) -> Vec<Problem> {
     let mut found = Vec::new();
     stages(objects, &mut found);
     unknown_names(objects, &mut found);
+    internal_topics(objects, &flows, &mut found);
     two_writers(objects, &flows, &mut found);
     let has_cycle = cycles(objects, &flows, &mut found);
     if !has_cycle {
@@ -144,6 +146,60 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// Frames among the records of Kafka, or of what is declared, would be the end of those.
+fn internal_topics(objects: &Objects, flows: &[Flow], found: &mut Vec<Problem>) {
+    let sources = objects.sources.values();
+    let sources = sources.map(|one| (Kind::Source, &one.name, String::new(), one.topic()));
+    let stages = flows.iter().map(|flow| {
+        let place = format!("stage {}: ", flow.stage.name);
+        (Kind::Pipeline, &flow.pipeline, place, &flow.output)
+    });
+    for (kind, name, place, topic) in sources.chain(stages) {
+        if is_internal_topic(topic) {
+            let text =
+                format!("{place}topic {topic} is Kafka's or Framelane's own: choose another");
+            found.push(problem(kind, name, text));
+        }
+    }
+}
+
+/// What would be missing without this object, which is no more: those that refer to it.
+pub fn users_left_behind(before: &Objects, after: &Objects, gone: &Key) -> Vec<String> {
+    let still_there = flows::names(after);
+    let names: Vec<Name> = match gone.kind {
+        Kind::Source => vec![gone.name.clone()],
+        Kind::Pipeline => {
+            let flows = flows::flows(before).into_iter();
+            let own = flows.filter(|flow| flow.pipeline == gone.name);
+            own.map(|flow| flow.output).collect()
+        }
+        Kind::Processor | Kind::Consumer | Kind::Assignment => Vec::new(),
+    };
+    let is_gone = |name: &Name| names.contains(name) && !still_there.contains_key(name);
+    let mut users = Vec::new();
+    for pipeline in after.pipelines.values() {
+        for stage in &pipeline.spec.stages {
+            let (inputs, processor) = match &stage.work {
+                Work::Process {
+                    from: Inputs::Names(inputs),
+                    processor,
+                    ..
+                } => (inputs.as_slice(), Some(processor)),
+                Work::Process { processor, .. } => (&[][..], Some(processor)),
+                Work::Join { inputs } => (inputs.as_slice(), None),
+            };
+            let calls_it = gone.kind == Kind::Processor && processor == Some(&gone.name);
+            if calls_it || inputs.iter().any(is_gone) {
+                users.push(format!("stage {}/{}", pipeline.name, stage.name));
+            }
+        }
+    }
+    let assignments = after.assignments.values();
+    let assigned = assignments.filter(|one| one.spec.sources.iter().any(is_gone));
+    users.extend(assigned.map(|one| format!("consumer {}", one.name)));
+    users
 }
 
 /// Each topic is written by one source or one piece of work only, and a name stands for one thing only.

@@ -83,15 +83,17 @@ impl fmt::Display for Stale {
         } = self;
         match (seen, present) {
             (0, _) => write!(f, "{key} exists already (version {present}")?,
-            (_, 0) => write!(f, "{key} was deleted since version {seen} (")?,
+            (_, 0) => write!(
+                f,
+                "there is no {key} (any more), and version {seen} of it was to be replaced (without `version` it is made"
+            )?,
             _ => write!(
                 f,
                 "{key} was changed since version {seen} (it is {present} now"
             )?,
         }
         if !self.written_by.is_empty() {
-            let comma = if *present == 0 { "" } else { ", " };
-            write!(f, "{comma}by {} at {}", self.written_by, self.written_at)?;
+            write!(f, ", by {} at {}", self.written_by, self.written_at)?;
         }
         f.write_str(")")?;
         for change in &self.changes {

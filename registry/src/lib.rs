@@ -33,7 +33,7 @@ pub use instance::{
     CalledProcessor, Instance, InstanceIdentity, Lane, LastFrame, RunningSource, Service,
     SourceState,
 };
-pub use model::{Key, Kind, Name, Object, Spec, Version, Versioned};
+pub use model::{Key, Kind, Name, Object, Spec, Version, Versioned, group_of_consumer};
 pub use reporter::Reporter;
 pub use store::{Change, DEFAULT_TOPIC, Outcome, Registry, RegistryArgs, Written, preview};
 pub use view::View;

@@ -66,7 +66,7 @@ struct TargetArgs {
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<Target>,
     /// The new size as a part of the old one
-    #[arg(long, value_name = "F", value_parser = scale)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = scale)]
     scale: Option<Target>,
 }
 

@@ -1,6 +1,7 @@
 //! Whatever is wrong at the start is said in one message that names the thing and the way on, with the right exit code.
 
-use crate::harness::{Process, create_small_topic, name, run, shared, topic};
+use crate::harness::{Process, create_small_topic, name, processor, run, shared, topic};
+use nix::sys::signal::Signal;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -243,4 +244,12 @@ fn a_frame_too_large_for_a_record_is_named_with_what_makes_it_smaller() {
         dir.path().display()
     );
     check(&line, FAILURE, &[&format!("{topic}/1/0"), "--resize"]);
+}
+
+#[test]
+fn a_stop_that_is_sent_twice_at_once_is_one() {
+    let (mut processor, _) = processor(&["echo"]);
+    processor.signal(Signal::SIGTERM);
+    processor.signal(Signal::SIGINT); // as from `timeout`, which tells the process and then its group
+    assert!(processor.wait().success());
 }

@@ -8,10 +8,10 @@ use crate::harness::{
 use bytes::Bytes;
 use kafka_node::{delete_topic, grow_topic};
 use pipeline::envelope::{self, Kind};
-use pipeline::kafka::{Admin, KafkaConfig, Outgoing, TopicSpec};
+use pipeline::kafka::{Admin, Inspector, KafkaConfig, Outgoing, TopicPartition, TopicSpec};
 use pipeline::trace::TraceContext;
 use pipeline::{v1, wire};
-use std::time::Duration;
+use std::path::PathBuf;
 
 /// The frame that the harness would publish, changed.
 fn changed(record: Outgoing, change: impl FnOnce(&mut v1::Frame)) -> Outgoing {
@@ -237,34 +237,86 @@ fn an_input_topic_that_is_deleted_and_made_anew_while_it_is_read_is_refused_or_r
     }
 }
 
+/// A topic, and what a consumer of a group writes down of it.
+struct Written {
+    dir: tempfile::TempDir,
+    input: String,
+    group: String,
+    sink: String,
+}
+
+impl Written {
+    fn new(servers: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = format!("jsonl:{}", dir.path().join("lines").display());
+        Self {
+            dir,
+            input: topic(servers, 1),
+            group: name(),
+            sink,
+        }
+    }
+
+    fn args(&self) -> [&str; 6] {
+        let Self {
+            input, group, sink, ..
+        } = self;
+        ["--topic", input, "--group", group, "--sink", sink]
+    }
+
+    fn read_to_the_end(&self, servers: &str) {
+        let args = [&self.args()[..], &["--until", "end"]].concat();
+        run_ok("consumer", servers, &args);
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("lines")
+    }
+
+    fn progress(&self) -> PathBuf {
+        self.dir.path().join("lines.framelane-progress.json")
+    }
+
+    fn wait_for_progress(&self, next: u64) {
+        let text = format!("\"next\": {next}");
+        wait_for(&format!("progress {next}"), || {
+            let progress = std::fs::read_to_string(self.progress()).unwrap_or_default();
+            progress.contains(&text).then_some(())
+        });
+    }
+
+    fn wait_for_lines(&self, count: usize) {
+        wait_for(&format!("{count} lines"), || {
+            let lines = std::fs::read_to_string(self.file()).unwrap_or_default();
+            (lines.lines().count() == count).then_some(())
+        });
+    }
+
+    /// All that the file has: of each source its frames, from the first on, in order.
+    fn assert_complete(&self, sources: &[(&str, u64)]) {
+        let lines = Lines::read(&self.file());
+        for (source, frames) in sources {
+            let sequences = lines.of(source, 1).sequences();
+            assert_eq!(sequences, (0..*frames).collect::<Vec<_>>(), "{source}");
+        }
+    }
+}
+
 #[test]
 fn an_input_topic_that_is_made_anew_while_a_consumer_reads_it_is_shown_from_its_beginning() {
     let servers = shared();
-    let input = topic(servers, 1);
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("lines");
-    let sink = format!("jsonl:{}", file.display());
-    let args = ["--topic", &input, "--group", &name(), "--sink", &sink];
-    let wait_for_progress = |next: u64| {
-        let path = dir.path().join("lines.framelane-progress.json");
-        let text = format!("\"next\": {next}");
-        wait_for(&format!("progress {next}"), || {
-            let progress = std::fs::read_to_string(&path).unwrap_or_default();
-            progress.contains(&text).then_some(())
-        });
-    };
-    publish(servers, &input, "a", 0..50);
-    let consumer = Process::start("consumer", servers, &args);
-    wait_for_progress(50);
-    publish(servers, &input, "a", 50..60);
-    wait_for_progress(60); // so what was before is committed: that comes first
-    delete_topic(servers, &input).unwrap();
+    let written = Written::new(servers);
+    let input = &written.input;
+    publish(servers, input, "a", 0..50);
+    let consumer = Process::start("consumer", servers, &written.args());
+    written.wait_for_progress(50);
+    publish(servers, input, "a", 50..60);
+    written.wait_for_progress(60); // so what was before is committed: that comes first
+    delete_topic(servers, input).unwrap();
     consumer.wait_for_log("partition given back");
-    make_again(&input);
-    publish(servers, &input, "b", 0..40);
-    wait_for("the frames of the new topic", || {
-        (std::fs::read_to_string(&file).unwrap().lines().count() == 100).then_some(())
-    });
+    make_again(input);
+    publish(servers, input, "b", 0..40);
+    written.wait_for_lines(100);
     assert!(
         consumer.log().contains("the topic was made anew"),
         "{}",
@@ -272,48 +324,45 @@ fn an_input_topic_that_is_made_anew_while_a_consumer_reads_it_is_shown_from_its_
     );
     assert!(consumer.stop().success());
     // The same command goes on in the new topic.
-    publish(servers, &input, "b", 40..70);
-    run_ok(
-        "consumer",
-        servers,
-        &[&args[..], &["--until", "end"]].concat(),
-    );
-    let lines = Lines::read(&file);
-    assert_eq!(lines.of("a", 1).sequences(), (0..60).collect::<Vec<_>>());
-    assert_eq!(lines.of("b", 1).sequences(), (0..70).collect::<Vec<_>>());
+    publish(servers, input, "b", 40..70);
+    written.read_to_the_end(servers);
+    written.assert_complete(&[("a", 60), ("b", 70)]);
 }
 
 #[test]
 fn what_the_sinks_of_a_restarted_consumer_had_hides_nothing_of_a_topic_that_is_made_anew() {
     let servers = shared();
-    let input = topic(servers, 1);
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("lines");
-    let sink = format!("jsonl:{}", file.display());
-    let args = ["--topic", &input, "--group", &name(), "--sink", &sink];
-    let until_end = [&args[..], &["--until", "end"]].concat();
-    publish(servers, &input, "a", 0..60);
-    run_ok("consumer", servers, &until_end);
+    let mut written = Written::new(servers);
+    publish(servers, &written.input, "a", 0..60);
+    written.read_to_the_end(servers);
+    // A group that knows less than the sinks: where the consumer begins can be seen in what it commits.
+    let (before, group) = (std::mem::take(&mut written.group), name());
+    let progress = std::fs::read_to_string(written.progress()).unwrap();
+    assert!(progress.contains(&before));
+    std::fs::write(written.progress(), progress.replace(&before, &group)).unwrap();
+    written.group = group;
+    let input = &written.input;
     // It comes with progress and has nothing to do before the topic goes.
-    let consumer = Process::start("consumer", servers, &args);
-    consumer.wait_for_log("reading");
-    std::thread::sleep(Duration::from_secs(2)); // where it begins is committed; nothing tells
-    delete_topic(servers, &input).unwrap();
-    consumer.wait_for_log("partition given back");
-    make_again(&input);
-    publish(servers, &input, "b", 0..100);
-    wait_for("the frames of the new topic", || {
-        (std::fs::read_to_string(&file).unwrap().lines().count() == 160).then_some(())
+    let consumer = Process::start("consumer", servers, &written.args());
+    let kafka = KafkaConfig::new(servers).unwrap();
+    let (inspector, lane) = (
+        Inspector::new(&kafka).unwrap(),
+        TopicPartition::new(input.as_str(), 0),
+    );
+    wait_for("the beginning to be committed", || {
+        let committed = inspector.committed(&written.group, std::slice::from_ref(&lane));
+        (committed.unwrap() == [(lane.clone(), 60)]).then_some(())
     });
+    delete_topic(servers, input).unwrap();
+    consumer.wait_for_log("partition given back");
+    make_again(input);
+    publish(servers, input, "b", 0..100);
+    written.wait_for_lines(160);
     assert!(consumer.stop().success());
     // And when nobody is there: the group has forgotten the topic, the sink has not.
-    delete_topic(servers, &input).unwrap();
-    make_again(&input);
-    publish(servers, &input, "c", 0..30);
-    run_ok("consumer", servers, &until_end);
-    let lines = Lines::read(&file);
-    for (source, frames) in [("a", 60), ("b", 100), ("c", 30)] {
-        let sequences = lines.of(source, 1).sequences();
-        assert_eq!(sequences, (0..frames).collect::<Vec<_>>(), "{source}");
-    }
+    delete_topic(servers, input).unwrap();
+    make_again(input);
+    publish(servers, input, "c", 0..30);
+    written.read_to_the_end(servers);
+    written.assert_complete(&[("a", 60), ("b", 100), ("c", 30)]);
 }

@@ -39,7 +39,7 @@ fn what_is_applied_is_shown_changed_assigned_and_deleted() {
 
     let dry = run(&["apply", "-f", &lanes, "--dry-run"]);
     assert!(dry.contains("source/cam0 would be created"), "{dry}");
-    assert!(run(&["get"]).contains("nothing is declared"));
+    assert!(run(&["get"]).contains("nothing found in registry"));
 
     let said = run(&["apply", "-f", &lanes]);
     for key in [
@@ -89,7 +89,7 @@ fn what_is_applied_is_shown_changed_assigned_and_deleted() {
     let (code, said) = framelane(shared(), &topic, &["delete", "processor", "people"]);
     assert_eq!(code, Some(2), "{said}");
     assert!(
-        said.contains("pipeline/lobby: stage people: there is no processor people"),
+        said.contains("processor/people: it is used by stage lobby/people"),
         "{said}"
     );
     let said = run(&["delete", "consumer", "monitor1"]);
@@ -157,7 +157,7 @@ fn wrong_documents_are_refused_with_file_line_and_column() {
             "{place:?} {words:?}\n{said}"
         );
     }
-    assert!(framelane_ok(shared(), &topic, &["get"]).contains("nothing is declared"));
+    assert!(framelane_ok(shared(), &topic, &["get"]).contains("nothing found in registry"));
 }
 
 #[test]

@@ -251,6 +251,11 @@ fn many_documents_are_applied_at_once_or_only_looked_at() {
             (StatusCode::OK, Some("created")),
             "{said}"
         );
+        for slip in ["dry-run=yes", "dry_run=true", "dry-run=true&x=1"] {
+            let path = format!("/api/v1/apply?{slip}");
+            let (status, _, said) = ask(&router, Method::POST, &path, &[], &text).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{slip}: {said}");
+        }
         assert!(registry.view().objects().is_empty());
         let (status, _, _) = ask(&router, Method::POST, "/api/v1/apply", &[], &text).await;
         assert_eq!(status, StatusCode::OK);

@@ -144,7 +144,7 @@ fn what_was_deleted_and_made_anew_is_not_taken_for_what_it_was() {
             .await
             .expect_err("it is stale");
         assert!(
-            error.to_string().contains("was deleted since version"),
+            error.to_string().contains("(any more), and version"),
             "{error}"
         );
         let second = put(&registry, source("cam0", 30), 0).await.unwrap();

@@ -6,7 +6,7 @@ use crate::monitor::ActionSpec;
 use clap::Parser;
 use pipeline::kafka::KafkaConfig;
 use registry::model::{Consumer, Name};
-use registry::secrets;
+use registry::{group_of_consumer, secrets};
 
 /// What a managed consumer's options may not say: the registry, or the command line, says it in another way.
 const SAID_OTHERWISE: [&str; 10] = [
@@ -21,11 +21,6 @@ const SAID_OTHERWISE: [&str; 10] = [
     "metrics",
     "allow-exec",
 ];
-
-/// The group of a managed consumer.
-pub fn group_of(name: &Name) -> String {
-    format!("framelane.consumer.{name}")
-}
 
 /// What to run, of no topic yet; or why it cannot be run.
 pub fn config(
@@ -48,7 +43,7 @@ pub fn config(
     let mut words = vec!["consumer".to_owned()];
     // A name must be there, and is not read.
     words.extend(["--topic", "managed", "--group"].map(str::to_owned));
-    words.push(group_of(name));
+    words.push(group_of_consumer(name));
     words.extend(spec.sinks.iter().map(|sink| format!("--sink={sink}")));
     words.extend(spec.options.words());
     // What is refused is said to everybody who may see the registry.

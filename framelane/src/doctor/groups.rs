@@ -4,7 +4,8 @@ use super::finding::Findings;
 use super::seconds;
 use super::transactions::Ends;
 use pipeline::kafka::{GroupState, Inspector, KafkaFault, TopicPartition};
-use std::collections::BTreeMap;
+use registry::{Name, View, group_of_consumer};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Fewer records than this are no backlog: a transaction's marker alone is one.
@@ -19,13 +20,29 @@ pub struct Group {
 
 pub type Groups = BTreeMap<String, Group>;
 
-/// Groups without progress anywhere are left out: nothing is to be lost there.
-pub fn look(inspector: &Inspector, ends: &Ends) -> Result<Groups, KafkaFault> {
+/// Groups without progress anywhere are left out: nothing is to be lost there. A declared consumer only has to read what is
+/// assigned to it.
+pub fn look(inspector: &Inspector, ends: &Ends, view: &View) -> Result<Groups, KafkaFault> {
     let lanes: Vec<TopicPartition> = ends.keys().cloned().collect();
+    let assigned: BTreeMap<String, BTreeSet<&str>> = view
+        .assignments()
+        .map(|one| {
+            let sources = one.spec.sources.iter();
+            let topics = sources.filter_map(|name| view.topic_of(name));
+            (
+                group_of_consumer(&one.name),
+                topics.map(Name::as_str).collect(),
+            )
+        })
+        .collect();
     let mut groups = Groups::new();
     for state in inspector.groups()? {
         let committed = inspector.committed(&state.name, &lanes)?;
-        let behind = committed.into_iter().filter_map(|(lane, offset)| {
+        let wanted = assigned.get(&state.name);
+        let committed = committed
+            .into_iter()
+            .filter(|(lane, _)| wanted.is_none_or(|topics| topics.contains(&*lane.topic)));
+        let behind = committed.filter_map(|(lane, offset)| {
             let (end, _) = ends.get(&lane)?;
             Some((lane, (end - offset).max(0)))
         });

@@ -4,36 +4,93 @@
 //! A client that asks in that moment and is told of no node at all gives up all its connections, the configured addresses
 //! among them, and never asks again (librdkafka 2.12; its issue 5430 describes the same answer). It says nothing: no error comes,
 //! and no record. So now and then, while it brings no records, the client is asked for something that it must ask Kafka for.
+//! One that is lost is told the configured addresses again, and goes on with all that it has to send.
+#![allow(unsafe_code)]
 
-use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::{ClientConfig, bindings};
+use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-/// Between two looks.
-const RHYTHM: Duration = Duration::from_secs(5);
+/// Between two looks whether a client is lost.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// For an answer. A client that knows no node says so after this time.
 const ASK: Duration = Duration::from_secs(1);
-/// Without an answer for so long, a new client is asked: if it gets one, Kafka is not away any more.
+/// Without an answer for so long, a new client is tried: if it gets one, Kafka is not away (any more).
 const PATIENCE: Duration = Duration::from_secs(15);
 /// By then a client that still knows a node has connected too: it tries again at least every 4 s (the system sends a connection's
 /// first packet again after 1, 2 and 4 s, then librdkafka begins anew: `socket.connection.setup.timeout.ms` is 10 s here).
-pub const RECONNECT_GRACE: Duration = Duration::from_secs(10);
+const RECONNECTS_WITHIN: Duration = Duration::from_secs(10);
 /// For the answer to a new client, which has to connect first, perhaps to a place far away.
 const ASK_ANEW: Duration = Duration::from_secs(10);
-
 /// What is said of such a client.
 pub(super) const LOST_ALL_NODES: &str = "Kafka's client has lost all nodes, though Kafka answers (it does that when Kafka stalls for some seconds)";
+
+/// Whether a client that reaches nobody is lost, or Kafka is away. Pure but for the question to a new client.
+#[derive(Debug, Default)]
+pub struct Silence {
+    /// Since when this client reaches nobody.
+    since: Option<Instant>,
+    /// Since when a new one does.
+    another_since: Option<Instant>,
+}
+
+/// What is to be done with a client that reaches nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing yet.
+    Wait,
+    /// A new client does reach Kafka: tell this one the addresses again.
+    Tell,
+    /// It was told, and still reaches nobody: it never will.
+    Lost,
+}
+
+impl Silence {
+    /// The client reaches somebody.
+    pub fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// It reaches nobody, again.
+    pub fn goes_on(&mut self, now: Instant, another_reaches: impl FnOnce() -> bool) -> Verdict {
+        let silent = now.duration_since(*self.since.get_or_insert(now));
+        let back = self.another_since.map(|since| now.duration_since(since));
+        if silent < PATIENCE || back.is_some_and(|time| time < RECONNECTS_WITHIN) {
+            return Verdict::Wait;
+        }
+        match (another_reaches(), back) {
+            (true, Some(_)) => Verdict::Lost,
+            (true, None) => {
+                self.another_since = Some(now);
+                Verdict::Tell
+            }
+            (false, _) => {
+                self.another_since = None; // Kafka is away
+                Verdict::Wait
+            }
+        }
+    }
+}
+
+/// Tells a client where Kafka is, as when it was made. Addresses that it knows are none the worse for it.
+pub(super) fn tell_addresses<C: ClientContext>(client: &Client<C>, addresses: &str) {
+    tracing::warn!("{LOST_ALL_NODES}: it is told where Kafka is");
+    let Ok(addresses) = CString::new(addresses) else {
+        return; // no client was ever made with such a text
+    };
+    // SAFETY: the client is alive for as long as it is borrowed, and librdkafka copies the text.
+    unsafe { bindings::rd_kafka_brokers_add(client.native_ptr(), addresses.as_ptr()) };
+}
 
 pub(super) struct NodeWatch<'a> {
     client: &'a ClientConfig,
     look_at: Instant,
-    /// Since when there is no answer.
-    silent_since: Option<Instant>,
-    /// Since when a new client gets an answer.
-    another_is_answered_since: Option<Instant>,
+    silence: Silence,
     /// What the client had brought at the last look.
     heard: u64,
 }
@@ -42,14 +99,13 @@ impl<'a> NodeWatch<'a> {
     pub(super) fn new(client: &'a ClientConfig, now: Instant) -> Self {
         Self {
             client,
-            look_at: now + RHYTHM,
-            silent_since: None,
-            another_is_answered_since: None,
+            look_at: now + LOOK_EVERY,
+            silence: Silence::default(),
             heard: 0,
         }
     }
 
-    /// True if this consumer reaches no node, although a new client does. `heard` grows with all that it brings: on a slow
+    /// True if this consumer reaches no node, although a new client does and this one was told the addresses again. `heard` grows with all that it brings: on a slow
     /// connection the question may wait long behind records.
     pub(super) fn is_forgotten_by<C: ConsumerContext>(
         &mut self,
@@ -60,34 +116,27 @@ impl<'a> NodeWatch<'a> {
         if now < self.look_at {
             return false;
         }
-        self.look_at = now + RHYTHM;
+        self.look_at = now + LOOK_EVERY;
         let brings_something = std::mem::replace(&mut self.heard, heard) != heard;
         if brings_something || reaches_a_node(consumer) {
-            self.silent_since = None;
-            self.another_is_answered_since = None;
+            self.silence.end();
             return false;
         }
-        let silent = now.duration_since(*self.silent_since.get_or_insert(now));
-        let is_back_for = self
-            .another_is_answered_since
-            .map(|since| now.duration_since(since));
-        if silent < PATIENCE || is_back_for.is_some_and(|time| time < RECONNECT_GRACE) {
-            return false;
+        let config = self.client;
+        let verdict = self.silence.goes_on(now, || answers_a_new_client(config));
+        if verdict == Verdict::Tell {
+            let addresses = config.get("bootstrap.servers").unwrap_or_default();
+            tell_addresses(consumer.client(), addresses);
         }
-        match (self.answers_a_new_client(), is_back_for) {
-            (true, Some(_)) => return true,
-            (true, None) => self.another_is_answered_since = Some(Instant::now()),
-            (false, _) => self.another_is_answered_since = None, // Kafka is away
-        }
-        false
+        verdict == Verdict::Lost
     }
+}
 
-    fn answers_a_new_client(&self) -> bool {
-        let mut client = self.client.clone();
-        // It must not be taken for a member.
-        client.remove("group.id").remove("group.instance.id");
-        BaseConsumer::from_config(&client).is_ok_and(|consumer| ask(&consumer, ASK_ANEW).is_ok())
-    }
+fn answers_a_new_client(client: &ClientConfig) -> bool {
+    let mut client = client.clone();
+    // It must not be taken for a member.
+    client.remove("group.id").remove("group.instance.id");
+    BaseConsumer::from_config(&client).is_ok_and(|consumer| ask(&consumer, ASK_ANEW).is_ok())
 }
 
 /// A question that nobody answered in time was asked: some node is connected.
@@ -105,3 +154,46 @@ fn ask<C: ConsumerContext>(consumer: &BaseConsumer<C>, at_most: Duration) -> Kaf
 
 /// Asked for by those who only want to know whether Kafka answers.
 pub(super) const PROBE: &str = "framelane-probe";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look at second `seconds`, when a new client is answered or not.
+    fn look(silence: &mut Silence, start: Instant, seconds: u64, another: bool) -> Verdict {
+        silence.goes_on(start + Duration::from_secs(seconds), || another)
+    }
+
+    /// When a silence that is looked at every 5 s first comes to each verdict, if a new client is answered at these looks.
+    fn comes_to(another_reaches: impl Fn(u64) -> bool) -> [Option<u64>; 2] {
+        [Verdict::Tell, Verdict::Lost].map(|verdict| {
+            let (mut silence, start) = (Silence::default(), Instant::now());
+            (0..20).map(|look| look * 5).find(|seconds| {
+                look(&mut silence, start, *seconds, another_reaches(*seconds)) == verdict
+            })
+        })
+    }
+
+    #[test]
+    fn a_client_is_told_once_a_new_one_is_answered_and_lost_if_that_does_not_help() {
+        assert_eq!(comes_to(|_| true), [Some(15), Some(25)]);
+        assert_eq!(comes_to(|seconds| seconds >= 40), [Some(40), Some(50)]);
+    }
+
+    #[test]
+    fn no_client_is_lost_while_kafka_is_away_or_comes_for_moments() {
+        assert_eq!(comes_to(|_| false), [None, None]);
+        assert_eq!(comes_to(|seconds| seconds % 15 == 0), [Some(15), None]);
+    }
+
+    #[test]
+    fn a_client_that_reaches_somebody_is_given_all_the_time_again() {
+        let (mut silence, start) = (Silence::default(), Instant::now());
+        assert_eq!(look(&mut silence, start, 0, true), Verdict::Wait);
+        assert_eq!(look(&mut silence, start, 15, true), Verdict::Tell);
+        silence.end();
+        assert_eq!(look(&mut silence, start, 25, true), Verdict::Wait);
+        assert_eq!(look(&mut silence, start, 40, true), Verdict::Tell);
+        assert_eq!(look(&mut silence, start, 50, true), Verdict::Lost);
+    }
+}

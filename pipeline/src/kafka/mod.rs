@@ -45,13 +45,13 @@ pub use error::KafkaFault;
 pub use feed::{
     Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
 };
-pub use forgotten::RECONNECT_GRACE;
+pub use forgotten::{LOOK_EVERY, Silence, Verdict};
 pub use gate::{LaneBounds, SharedMemory};
 pub use inspect::{GroupState, Inspector, Member, Node, PartitionState, Settings, TopicState};
 pub use lookup::{Lookup, LookupError};
 pub use partitioner::partition_of;
 pub use processor_proto::MAX_RECORD_BYTES;
-pub use record::{Incoming, Outgoing, TopicPartition};
+pub use record::{Incoming, Outgoing, TopicPartition, is_internal_topic};
 pub use secret::Secret;
 pub use security::{Mechanism, Protocol, SecurityArgs};
 pub use start::{Position, StartPolicy};
@@ -63,3 +63,5 @@ pub use writer::{Delivered, Pace, Receipt, Writer};
 /// What is logged if RUST_LOG does not say. The client closes a consumer once more when it is dropped, and calls it an
 /// error that it is closed already.
 pub const DEFAULT_LOG_FILTER: &str = "info,rdkafka::consumer::base_consumer=off";
+/// What a command logs by default: what it has to say of Kafka is in its result.
+pub const COMMAND_LOG_FILTER: &str = "error,rdkafka=off";

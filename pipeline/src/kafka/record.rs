@@ -5,6 +5,11 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use std::fmt;
 use std::sync::Arc;
 
+/// Kafka's own topics, and those in which Framelane keeps claims, snapshots and the registry: nobody else writes there.
+pub fn is_internal_topic(name: &str) -> bool {
+    name.starts_with("__") || name.starts_with("framelane.")
+}
+
 /// One partition of one topic: the unit of order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {

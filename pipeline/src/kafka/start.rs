@@ -91,25 +91,25 @@ impl StartPolicy {
             .iter()
             .map(|e| TopicPartition::new(e.topic(), e.partition()))
             .collect();
+        let mut known = Vec::new();
         for lane in &lanes {
             let committed = match group {
                 Group::Member(_) => committed_of(&answers, lane)?,
                 Group::None => None,
             };
-            let resume = match self
-                .resume
-                .get(lane)
-                .filter(|_| !lock(begun).contains(lane))
-            {
-                Some(resume) if committed.is_none() && matches!(group, Group::Member(_)) => {
-                    still_there(
-                        lane,
-                        *resume,
-                        resolve_position(consumer, lane, Position::Latest)?,
-                    )
+            let is_new = committed.is_none() && matches!(group, Group::Member(_));
+            let resume = self.resume.get(lane).copied();
+            let resume = match resume.filter(|_| !lock(begun).contains(lane)) {
+                Some(resume) if is_new => {
+                    let end = resolve_position(consumer, lane, Position::Latest)?;
+                    still_there(lane, resume, end)
                 }
-                resume => resume.copied(),
+                resume => resume,
             };
+            // Until the group has progress, that from elsewhere is all there is.
+            if !is_new {
+                known.push(lane.clone());
+            }
             let offset = match committed.max(resume) {
                 Some(offset) => offset,
                 None => resolve_position(consumer, lane, self.otherwise)?,
@@ -122,11 +122,6 @@ impl StartPolicy {
                 notes.insert(lane.clone(), answer.metadata().to_owned());
             }
         }
-        // Until the group has progress, that from elsewhere is all there is.
-        let in_group = |lane: &TopicPartition| matches!(committed_of(&answers, lane), Ok(Some(_)));
-        let known = lanes
-            .into_iter()
-            .filter(|lane| matches!(group, Group::None) || in_group(lane));
         lock(begun).extend(known);
         Ok(notes)
     }

@@ -2,6 +2,7 @@
 
 use super::access::{Access, denied};
 use super::error::is_refusal;
+use super::forgotten::tell_addresses;
 use super::{KafkaConfig, KafkaFault, Outgoing};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -250,6 +251,11 @@ impl Writer {
         // What a client says that found nobody to ask.
         let nobody = Some(RDKafkaErrorCode::BrokerTransportFailure);
         !asked.is_err_and(|cause| cause.rdkafka_error_code() == nobody)
+    }
+
+    /// For a client that has lost all nodes: says where Kafka is, as when the writer was made.
+    pub fn tell_addresses(&self, kafka: &KafkaConfig) {
+        tell_addresses(self.producer.client(), kafka.bootstrap_servers());
     }
 
     /// True if a connection broke since the writer was made, so that requests may have been sent twice, or if a record could

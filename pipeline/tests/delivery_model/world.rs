@@ -405,6 +405,7 @@ impl World {
                 // A static member that stops between being told to give a partition up and joining without it leaves that
                 // partition to nobody: its place is kept, so its return starts no rebalance.
                 self.out.kafka.group.rebalance();
+                self.time_out_what_strays_began();
             }
             if round % 16 == 0 {
                 self.forget_the_dead();
@@ -422,6 +423,18 @@ impl World {
             "it does not come to an end: {}",
             self.out.kafka.state()
         ))
+    }
+
+    /// A request that comes late may begin a transaction of a broker that has no more to write. It holds up whoever has the
+    /// partition now, until Kafka ends it.
+    fn time_out_what_strays_began(&mut self) {
+        for (name, broker) in self.brokers.iter().enumerate() {
+            if broker.as_ref().is_none_or(|broker| broker.writer.is_idle())
+                && self.out.kafka.time_out(name)
+            {
+                self.out.count(Event::TransactionTimedOut);
+            }
+        }
     }
 
     /// Sessions of members that are no more end.

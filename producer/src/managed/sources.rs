@@ -251,17 +251,8 @@ mod tests {
             (None, Taker::Stranger),
         ] {
             let newer = Claim {
-                source: "cam0".to_owned(),
-                topic: "yard".to_owned(),
-                epoch: 7,
-                host: "edge".to_owned(),
-                pid: 42,
-                started_unix_ns: 1,
-                resumed: false,
-                transactional: false,
-                partition: None,
-                input: String::new(),
                 by,
+                ..Claim::sample()
             };
             let over = TakenOver { newer };
             let faults: [anyhow::Error; 2] = [

@@ -201,3 +201,40 @@ fn branches_that_part_behind_what_is_merged_once_are_joined() {
         assert_eq!(said(&pipeline("x", &stages)), [""; 0]);
     }
 }
+
+#[test]
+fn nobody_writes_frames_among_the_records_of_kafka_or_the_registry() {
+    let source =
+        "kind: Source\nname: q\nspec: {host: h, camera: 2, topic: framelane.registry}\n---\n";
+    let stage = pipeline(
+        "x",
+        "  - {name: a, from: [cam0], processor: p, to: __consumer_offsets}\n",
+    );
+    let own = "is Kafka's or Framelane's own: choose another";
+    assert_eq!(
+        said(&(source.to_owned() + &stage)),
+        [
+            format!("source/q: topic framelane.registry {own}"),
+            format!("pipeline/x: stage a: topic __consumer_offsets {own}"),
+        ]
+    );
+}
+
+#[test]
+fn who_needs_what_is_deleted_is_named() {
+    let stages = "  - {name: a, from: [cam0], processor: p}\n  - {name: b, from: [cam0.a, cam1], processor: p, to: b}\n";
+    let consumer = "---\nkind: Consumer\nname: m\nspec: {}\n---\nkind: Assignment\nname: m\nspec: {sources: [b, cam1]}\n";
+    let before = objects(&format!("{BASE}---\n{}{consumer}", pipeline("x", stages)));
+    for (gone, users) in [
+        ("source/cam0", &["stage x/a"][..]),
+        ("source/cam1", &["stage x/b", "consumer m"]),
+        ("processor/p", &["stage x/a", "stage x/b"]),
+        ("pipeline/x", &["consumer m"]),
+        ("consumer/m", &[]),
+    ] {
+        let key: Key = gone.parse().unwrap();
+        let mut after = before.clone();
+        after.remove(&key);
+        assert_eq!(users_left_behind(&before, &after, &key), users, "{gone}");
+    }
+}

@@ -52,3 +52,8 @@ pub struct Assignment {
     /// Names of sources or of stages' outputs, in order of preference
     pub sources: Vec<Name>,
 }
+
+/// The consumer group of a managed consumer.
+pub fn group_of_consumer(name: &super::Name) -> String {
+    format!("framelane.consumer.{name}")
+}

@@ -8,7 +8,7 @@ mod processor;
 mod schedule;
 mod source;
 
-pub use consumer::{Assignment, Consumer, WhenClosed};
+pub use consumer::{Assignment, Consumer, WhenClosed, group_of_consumer};
 pub use name::{MAX_NAME_BYTES, Name};
 pub use options::Options;
 pub use pipeline::{Inputs, Pipeline, Stage, Work};

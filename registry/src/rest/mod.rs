@@ -121,13 +121,18 @@ fn away(view: &View) -> Option<String> {
     view.away_since().map(|since| since.to_string())
 }
 
+fn unknown_query(query: &str, known: &str) -> Fault {
+    let why = format!("?{query} is not known here: {known}");
+    Fault::new(StatusCode::BAD_REQUEST, why)
+}
+
 fn labels_of(query: &str) -> Result<Labels, Fault> {
-    let Some(list) = query
-        .split('&')
-        .find_map(|part| part.strip_prefix("labels="))
-    else {
+    if query.is_empty() {
         return Ok(Labels::new());
-    };
+    }
+    let list = query
+        .strip_prefix("labels=")
+        .ok_or_else(|| unknown_query(query, "labels=NAME=TEXT,..."))?;
     let list = list
         .replace("%3D", "=")
         .replace("%3d", "=")
@@ -283,6 +288,12 @@ async fn apply(
     extensions: Extensions,
     body: String,
 ) -> Result<Response, Fault> {
+    // Nothing may be written because of a slip in how it was asked not to be.
+    let is_dry = match query.as_deref().unwrap_or_default() {
+        "" | "dry-run=false" => false,
+        "dry-run=true" => true,
+        other => return Err(unknown_query(other, "dry-run=true or dry-run=false")),
+    };
     let documents = yaml::parse_documents(&body, "body").map_err(Fault::of_text)?;
     let view = registry.view();
     let change = |document: yaml::Document| {
@@ -290,7 +301,6 @@ async fn apply(
         Change::put(document.object, document.replaces.unwrap_or(present))
     };
     let changes: Vec<Change> = documents.into_iter().map(change).collect();
-    let is_dry = query.is_some_and(|query| query.split('&').any(|part| part == "dry-run=true"));
     let written = match is_dry {
         true => preview(view.objects(), &changes).map_err(Fault::of_problems)?,
         false => {
@@ -385,7 +395,7 @@ mod tests {
 
     #[test]
     fn labels_are_read_from_a_query() {
-        let found = labels_of("x=1&labels=site%3Dlab,floor=2").unwrap();
+        let found = labels_of("labels=site%3Dlab,floor=2").unwrap();
         assert_eq!(
             found.into_iter().collect::<Vec<_>>(),
             [
@@ -394,5 +404,6 @@ mod tests {
             ]
         );
         assert!(labels_of("labels=site").is_err());
+        assert!(labels_of("label=site%3Dlab").is_err(), "a slip shows all");
     }
 }

@@ -163,6 +163,19 @@ pub(crate) fn plan(objects: &Objects, changes: &[Change]) -> Result<Plan, Refusa
             }),
         }
     }
+    let deleted = changes.iter().filter(|change| change.object.is_none());
+    problems.extend(deleted.filter_map(|change| {
+        let users = check::users_left_behind(objects, &after, &change.key);
+        let text = format!(
+            "it is used by {}: delete or change that too",
+            users.join(", ")
+        );
+        let key = change.key.clone();
+        (!users.is_empty()).then_some(Problem { key, text })
+    }));
+    if !problems.is_empty() {
+        return Err(Refusal::Problems(problems)); // what follows from them would only hide them
+    }
     let before: BTreeSet<Problem> = check::problems(objects).into_iter().collect();
     problems.extend(
         check::problems(&after)

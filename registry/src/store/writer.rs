@@ -45,7 +45,7 @@ pub(super) struct Writer {
     lane: TopicPartition,
     shared: Arc<Shared>,
     log: Log,
-    /// When the log was as new as Kafka's last; None: not yet.
+    /// When the log was as new as Kafka's last, or begun anew.
     log_read_at: Instant,
     /// None before the first write, and after anything went wrong.
     session: Option<Session>,

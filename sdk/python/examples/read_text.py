@@ -1,6 +1,6 @@
 """Reads the text in pictures, in Latin and Chinese letters, with the models that rapidocr-onnxruntime brings along.
 
-pip install framelane-processor rapidocr-onnxruntime
+pip install ./sdk/python rapidocr-onnxruntime
 python read_text.py --listen 127.0.0.1:50051
 broker --input signs --output signs.text --processor http://127.0.0.1:50051
 consumer --topic signs.text --sink window --overlay

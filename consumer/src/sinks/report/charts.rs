@@ -89,12 +89,19 @@ pub fn latency(collected: &Collected) -> String {
         .bins()
         .filter_map(|(_, bin)| quantile(&bin.latency, 0.99))
         .fold(1.0, f64::max);
-    let area = area(collected, HEIGHT, top_of(most));
+    // There is room for four figures beside the axis.
+    let (unit_ms, unit) = if most < 5_000.0 {
+        (1.0, " ms")
+    } else {
+        (1e3, " s")
+    };
+    let area = area(collected, HEIGHT, top_of(most / unit_ms));
     let mut body = String::new();
-    area.value_axis(&mut body, " ms");
+    area.value_axis(&mut body, unit);
     area.time_axis(&mut body);
     for (colour, q) in [(4, 0.99), (0, 0.5)] {
-        for run in runs(collected, |bin| quantile(&bin.latency, q)) {
+        let value = |bin: &Bin| quantile(&bin.latency, q).map(|ms| ms / unit_ms);
+        for run in runs(collected, value) {
             draw(&mut body, &area, &run, colour);
         }
     }
