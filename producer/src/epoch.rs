@@ -4,7 +4,8 @@
 //! still on its way, (2) reads the claims that are there, (3) writes its own, with the next epoch, in a transaction.
 //! So whoever starts when, epochs are unique and grow. The newest claim wins: a running producer watches the topic and
 //! stops when a newer one appears. Between the two, for some tens of milliseconds, records of the older epoch may
-//! follow the first ones of the newer; each (epoch, sequence) still is one frame only.
+//! follow the first ones of the newer, and for as long as the older one hears nothing: up to 25 s if its watching client has
+//! lost Kafka while its writing one has not. Each (epoch, sequence) still is one frame only.
 
 use pipeline::kafka::{
     Admin, Feed, FeedEvent, KafkaConfig, KafkaFault, LaneBounds, Outgoing, Position, StartPolicy,
@@ -14,9 +15,9 @@ use pipeline::wire::now_unix_ns;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The topic of the claims: one partition, compacted, keyed `topic/source_id`.
 pub const CLAIMS_TOPIC: &str = "framelane.sources";
@@ -151,9 +152,7 @@ pub async fn open(
             ..TopicSpec::frames(CLAIMS_TOPIC, 1)
         })?;
         let writer = TransactionalWriter::open(&kafka, &id)?;
-        // What was written before now is decided now; claims of this source that come later are newer than this one.
-        admin.settled_end(&TopicPartition::new(CLAIMS_TOPIC, 0))?;
-        let feed = all_claims(&kafka)?;
+        let feed = settled_claims(&admin, &kafka)?;
         Ok::<_, KafkaFault>((kafka, writer, feed))
     });
     let (kafka, writer, mut feed) = opening.await??;
@@ -167,9 +166,11 @@ pub async fn open(
     })
 }
 
-/// The claims of all sources, from the first one on. Blocks.
-fn all_claims(kafka: &KafkaConfig) -> Result<Feed, KafkaFault> {
+/// The claims of all sources, from the first one on. What was written before now is decided before its end is read: claims of
+/// a source that come later are newer. Blocks.
+fn settled_claims(admin: &Admin, kafka: &KafkaConfig) -> Result<Feed, KafkaFault> {
     let lane = TopicPartition::new(CLAIMS_TOPIC, 0);
+    admin.settled_end(&lane)?;
     let from_start = StartPolicy::new(Position::Earliest);
     Feed::assign(kafka, &[lane], from_start, CLAIM_BOUNDS)
 }
@@ -185,7 +186,12 @@ async fn newest_claim(feed: &mut Feed, key: &str) -> Result<Option<Claim>, Kafka
                 newest = claim_in(record.key.as_deref(), &record.payload, key).or(newest);
             }
             Some(FeedEvent::Expired { lane, .. }) => control.release(lane, 1, 0),
-            Some(FeedEvent::ReachedEnd { .. }) | None => return Ok(newest),
+            Some(FeedEvent::ReachedEnd { .. }) => return Ok(newest),
+            None => {
+                return Err(KafkaFault::Failed(format!(
+                    "reading {CLAIMS_TOPIC} ended early"
+                )));
+            }
             Some(FeedEvent::Failed(fault)) => return Err(fault),
             Some(FeedEvent::Assigned(_) | FeedEvent::Revoked { .. }) => {}
         }
@@ -314,13 +320,17 @@ pub fn host_name() -> String {
 #[derive(Debug)]
 pub struct Watch {
     newer: watch::Receiver<Option<Claim>>,
-    closing: CancellationToken,
+    /// Asks for all claims to be read again by a new client; answered when they are.
+    again: mpsc::Sender<oneshot::Sender<()>>,
+    /// Ends the watch when it is dropped.
+    closing: DropGuard,
     task: JoinHandle<()>,
 }
 
 impl Watch {
     fn start(kafka: KafkaConfig, feed: Feed, key: String, own: Claim) -> Self {
         let (newer_to, newer) = watch::channel(None);
+        let (again, asked) = mpsc::channel(1);
         let closing = CancellationToken::new();
         let watcher = Watcher {
             kafka,
@@ -328,10 +338,11 @@ impl Watch {
             own,
             newer_to,
         };
-        let task = tokio::spawn(watcher.run(feed, closing.clone()));
+        let task = tokio::spawn(watcher.run(feed, asked, closing.clone()));
         Self {
             newer,
-            closing,
+            again,
+            closing: closing.drop_guard(),
             task,
         }
     }
@@ -351,9 +362,19 @@ impl Watch {
         }
     }
 
+    /// Resolves when all claims there are now have been read by a new client, which watches from then on, and none of them is
+    /// newer; never if one is.
+    pub async fn confirm_newest(&self) {
+        let (done_to, done) = oneshot::channel();
+        let has_read = self.again.send(done_to).await.is_ok() && done.await.is_ok();
+        if !has_read || self.newer.borrow().is_some() {
+            std::future::pending().await
+        }
+    }
+
     /// Ends the watch.
     pub async fn close(self) {
-        self.closing.cancel();
+        drop(self.closing);
         if let Err(cause) = self.task.await {
             tracing::error!(%cause, "the watch for newer claims panicked");
         }
@@ -371,41 +392,57 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Watches until told to end. A feed can fail (its client may lose Kafka for good): then another reads the claims again,
-    /// for whoever started meanwhile must not be overlooked.
-    async fn run(self, feed: Feed, closing: CancellationToken) {
-        let mut feed = Some(feed);
+    /// Watches until told to end. A feed can fail (its client may lose Kafka for good), and hear nothing before it does: then,
+    /// or when it is asked to, another reads the claims again, for whoever started meanwhile must not be overlooked.
+    async fn run(
+        self,
+        mut feed: Feed,
+        mut asked: mpsc::Receiver<oneshot::Sender<()>>,
+        closing: CancellationToken,
+    ) {
         loop {
-            if let Some(mut open) = feed.take() {
-                let fault = tokio::select! {
-                    () = closing.cancelled() => None,
-                    fault = self.watch(&mut open) => fault,
-                };
-                open.close().await;
-                let Some(fault) = fault else { return };
-                tracing::warn!(%fault, key = self.key, "reading the claims of this source again");
-            }
-            tokio::select! {
-                () = closing.cancelled() => return,
-                () = tokio::time::sleep(READ_AGAIN) => {}
-            }
-            let reading = tokio::select! {
-                () = closing.cancelled() => return,
-                reading = self.read_again() => reading,
+            let asked_by = tokio::select! {
+                () = closing.cancelled() => break,
+                fault = self.watch(&mut feed) => match fault {
+                    Some(fault) => {
+                        tracing::warn!(%fault, key = self.key, "reading the claims of this source again");
+                        None
+                    }
+                    None => break,
+                },
+                Some(done) = asked.recv() => Some(done),
             };
-            match reading {
-                Ok(open) => feed = Some(open),
+            let next = tokio::select! {
+                () = closing.cancelled() => break,
+                next = self.read_again_at_last() => next,
+            };
+            std::mem::replace(&mut feed, next).close().await;
+            if let Some(done) = asked_by {
+                let _ = done.send(()); // nobody may wait any more
+            }
+        }
+        feed.close().await;
+    }
+
+    /// As [`Watcher::read_again`], as soon as Kafka lets it.
+    async fn read_again_at_last(&self) -> Feed {
+        loop {
+            match self.read_again().await {
+                Ok(feed) => return feed,
                 Err(fault) => {
                     tracing::debug!(%fault, key = self.key, "the claims of this source cannot be read yet");
                 }
             }
+            tokio::time::sleep(READ_AGAIN).await;
         }
     }
 
     /// A feed that has brought all claims there are.
     async fn read_again(&self) -> Result<Feed, KafkaFault> {
         let kafka = self.kafka.clone();
-        let opening = tokio::task::spawn_blocking(move || all_claims(&kafka)).await;
+        let opening =
+            tokio::task::spawn_blocking(move || settled_claims(&Admin::connect(&kafka)?, &kafka))
+                .await;
         let mut feed = opening.map_err(|cause| KafkaFault::Failed(cause.to_string()))??;
         // Claims that are older than the own one come before it.
         match newest_claim(&mut feed, &self.key).await {

@@ -129,8 +129,13 @@ impl Publisher {
             () = lost => None,
         };
         let result = result.unwrap_or_else(|| Err(sending.lost()));
-        // Dropping the writer waits for its thread.
-        let dropped = tokio::task::spawn_blocking(move || drop(sending)).await;
+        let end = move || {
+            // A look whether the writer is lost may hold it for a while: what has not been sent must not follow then.
+            sending.publisher.writer.purge();
+            // If nobody holds it, this waits for its thread.
+            drop(sending);
+        };
+        let dropped = tokio::task::spawn_blocking(end).await;
         dropped.map_err(|_| PublishError::StageLost).and(result)
     }
 }

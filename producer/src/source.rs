@@ -273,6 +273,7 @@ impl Running {
             Arc::clone(&writer),
             self.kafka.clone(),
             self.source.topic.to_string(),
+            watch,
         );
         let publisher = Publisher {
             messages,

@@ -22,6 +22,7 @@ mod faults_disk;
 mod faults_group;
 mod faults_lab;
 mod faults_network;
+mod faults_nodes;
 mod faults_source;
 mod faults_table;
 mod gateway;

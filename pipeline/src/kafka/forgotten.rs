@@ -7,6 +7,7 @@
 //! One that is lost is told the configured addresses again, and goes on with all that it has to send.
 #![allow(unsafe_code)]
 
+use super::KafkaConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -35,8 +36,8 @@ pub(super) const LOST_ALL_NODES: &str = "Kafka's client has lost all nodes, thou
 pub struct Silence {
     /// Since when this client reaches nobody.
     since: Option<Instant>,
-    /// Since when a new one does.
-    another_since: Option<Instant>,
+    /// When it was told where Kafka is.
+    told: Option<Instant>,
 }
 
 /// What is to be done with a client that reaches nobody.
@@ -44,7 +45,7 @@ pub struct Silence {
 pub enum Verdict {
     /// Nothing yet.
     Wait,
-    /// A new client does reach Kafka: tell this one the addresses again.
+    /// A new client does reach Kafka: tell this one the addresses again, and say so by [`Silence::was_told`].
     Tell,
     /// It was told, and still reaches nobody: it never will.
     Lost,
@@ -59,21 +60,23 @@ impl Silence {
     /// It reaches nobody, again.
     pub fn goes_on(&mut self, now: Instant, another_reaches: impl FnOnce() -> bool) -> Verdict {
         let silent = now.duration_since(*self.since.get_or_insert(now));
-        let back = self.another_since.map(|since| now.duration_since(since));
-        if silent < PATIENCE || back.is_some_and(|time| time < RECONNECTS_WITHIN) {
+        let may_reconnect = |told| now.duration_since(told) < RECONNECTS_WITHIN;
+        if silent < PATIENCE || self.told.is_some_and(may_reconnect) {
             return Verdict::Wait;
         }
-        match (another_reaches(), back) {
+        match (another_reaches(), self.told) {
             (true, Some(_)) => Verdict::Lost,
-            (true, None) => {
-                self.another_since = Some(now);
-                Verdict::Tell
-            }
+            (true, None) => Verdict::Tell,
             (false, _) => {
-                self.another_since = None; // Kafka is away
+                self.told = None; // Kafka is away
                 Verdict::Wait
             }
         }
+    }
+
+    /// It has been told the addresses.
+    pub fn was_told(&mut self, now: Instant) {
+        self.told = Some(now);
     }
 }
 
@@ -105,8 +108,8 @@ impl<'a> NodeWatch<'a> {
         }
     }
 
-    /// True if this consumer reaches no node, although a new client does and this one was told the addresses again. `heard` grows with all that it brings: on a slow
-    /// connection the question may wait long behind records.
+    /// True if this consumer reaches no node, although a new client does and this one was told the addresses again. `heard`
+    /// grows with all that it brings: on a slow connection the question may wait long behind records.
     pub(super) fn is_forgotten_by<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
@@ -123,16 +126,22 @@ impl<'a> NodeWatch<'a> {
             return false;
         }
         let config = self.client;
-        let verdict = self.silence.goes_on(now, || answers_a_new_client(config));
+        let verdict = self.silence.goes_on(now, || answers(config));
         if verdict == Verdict::Tell {
             let addresses = config.get("bootstrap.servers").unwrap_or_default();
             tell_addresses(consumer.client(), addresses);
+            self.silence.was_told(Instant::now()); // the question took its time
         }
         verdict == Verdict::Lost
     }
 }
 
-fn answers_a_new_client(client: &ClientConfig) -> bool {
+/// Whether Kafka answers a client that is made for the question. Blocks for up to 10 s.
+pub fn answers_a_new_client(kafka: &KafkaConfig) -> bool {
+    answers(&kafka.consumer())
+}
+
+fn answers(client: &ClientConfig) -> bool {
     let mut client = client.clone();
     // It must not be taken for a member.
     client.remove("group.id").remove("group.instance.id");
@@ -159,9 +168,14 @@ pub(super) const PROBE: &str = "framelane-probe";
 mod tests {
     use super::*;
 
-    /// A look at second `seconds`, when a new client is answered or not.
+    /// A look at second `seconds`, when a new client is answered or not; the client is told if need be.
     fn look(silence: &mut Silence, start: Instant, seconds: u64, another: bool) -> Verdict {
-        silence.goes_on(start + Duration::from_secs(seconds), || another)
+        let now = start + Duration::from_secs(seconds);
+        let verdict = silence.goes_on(now, || another);
+        if verdict == Verdict::Tell {
+            silence.was_told(now);
+        }
+        verdict
     }
 
     /// When a silence that is looked at every 5 s first comes to each verdict, if a new client is answered at these looks.
@@ -184,6 +198,17 @@ mod tests {
     fn no_client_is_lost_while_kafka_is_away_or_comes_for_moments() {
         assert_eq!(comes_to(|_| false), [None, None]);
         assert_eq!(comes_to(|seconds| seconds % 15 == 0), [Some(15), None]);
+    }
+
+    #[test]
+    fn the_time_to_reconnect_begins_when_it_is_told() {
+        let (mut silence, start) = (Silence::default(), Instant::now());
+        let second = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(silence.goes_on(second(0), || true), Verdict::Wait);
+        assert_eq!(silence.goes_on(second(15), || true), Verdict::Tell);
+        silence.was_told(second(25));
+        assert_eq!(silence.goes_on(second(34), || true), Verdict::Wait);
+        assert_eq!(silence.goes_on(second(35), || true), Verdict::Lost);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub use error::KafkaFault;
 pub use feed::{
     Bookmark, Feed, FeedControl, FeedEvent, GroupMember, Lane, MAX_NOTE_BYTES, Membership,
 };
-pub use forgotten::{LOOK_EVERY, Silence, Verdict};
+pub use forgotten::{LOOK_EVERY, Silence, Verdict, answers_a_new_client};
 pub use gate::{LaneBounds, SharedMemory};
 pub use inspect::{GroupState, Inspector, Member, Node, PartitionState, Settings, TopicState};
 pub use lookup::{Lookup, LookupError};

@@ -9,7 +9,7 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{
-    BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
+    BaseRecord, NoCustomPartitioner, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -241,6 +241,12 @@ impl Writer {
         self.producer
             .flush(at_most)
             .map_err(KafkaFault::request("flushing the last records to Kafka"))
+    }
+
+    /// Gives up all that Kafka has not acknowledged, whoever else still holds the writer: none of it is sent from now on.
+    pub fn purge(&self) {
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight());
     }
 
     /// False if this client has no connection to any node; one that answers slowly is a connection. Blocks for up to a second

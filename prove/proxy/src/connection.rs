@@ -1,7 +1,7 @@
 //! One client's connection: two flows, each with a thread that reads and one that forwards.
 
 use super::link::{Direction, Ended, Link, PIECE_BYTES};
-use super::packet::{self, Head};
+use super::packet::{self, Api, Head};
 use super::point::{Points, Progress, Reaction, Side, When};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -172,7 +172,10 @@ impl Flow<'_> {
                 return self.pair.close();
             }
             let done = match item {
-                Item::Packet(packet, Some(head)) => self.pass(&packet, &head),
+                Item::Packet(packet, Some(head)) => match self.without_nodes(&packet, &head) {
+                    Some(changed) => self.pass(&changed, &head),
+                    None => self.pass(&packet, &head),
+                },
                 Item::Packet(packet, None) => self.write(&packet),
                 Item::End => {
                     self.end();
@@ -182,6 +185,16 @@ impl Flow<'_> {
             if done.is_err() {
                 return;
             }
+        }
+    }
+
+    /// What is forwarded instead, while the link names no node.
+    fn without_nodes(&self, packet: &[u8], head: &Head) -> Option<Vec<u8>> {
+        let is_asked = self.side() == Side::Response && head.api == Api::Metadata;
+        if is_asked && self.link.names_no_node() {
+            packet::without_nodes(packet, head.version)
+        } else {
+            None
         }
     }
 

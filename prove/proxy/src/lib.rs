@@ -138,6 +138,17 @@ impl Proxy {
         self.shared.lock().refuses = false;
     }
 
+    /// From now on clients that ask which nodes there are hear of none: a node that was stalled answers so for a moment, and
+    /// the client (librdkafka 2.12) gives up all its connections for good.
+    pub fn hide_nodes(&self) {
+        self.shared.link.set_names_no_node(true);
+    }
+
+    /// Ends a [`hide_nodes`](Self::hide_nodes).
+    pub fn show_nodes(&self) {
+        self.shared.link.set_names_no_node(false);
+    }
+
     /// Arms a point. It fires once, and is disarmed when the trigger is dropped.
     pub fn on(&self, point: Point, reaction: Reaction) -> Trigger {
         self.shared.points.on(point, reaction)

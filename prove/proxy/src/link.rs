@@ -35,6 +35,7 @@ pub struct Link {
 struct LinkState {
     to_kafka: Lane,
     to_client: Lane,
+    names_no_node: bool,
     ends: bool,
 }
 
@@ -52,6 +53,15 @@ impl Link {
             change(&mut state.to_client);
         }
         self.changed.notify_all();
+    }
+
+    pub fn set_names_no_node(&self, names_no_node: bool) {
+        self.lock().names_no_node = names_no_node;
+    }
+
+    /// Whether clients that ask which nodes there are hear of none.
+    pub fn names_no_node(&self) -> bool {
+        self.lock().names_no_node
     }
 
     /// Frees all who wait here, for good.
