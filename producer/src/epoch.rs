@@ -412,11 +412,17 @@ impl Watcher {
                 },
                 Some(done) = asked.recv() => Some(done),
             };
+            let meanwhile = async {
+                self.watch(&mut feed).await; // what it still brings counts
+                std::future::pending().await
+            };
             let next = tokio::select! {
                 () = closing.cancelled() => break,
                 next = self.read_again_at_last() => next,
+                next = meanwhile => next,
             };
-            std::mem::replace(&mut feed, next).close().await;
+            // Aside, as a client that is lost takes its time to close.
+            tokio::spawn(std::mem::replace(&mut feed, next).close());
             if let Some(done) = asked_by {
                 let _ = done.send(()); // nobody may wait any more
             }

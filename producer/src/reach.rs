@@ -18,7 +18,9 @@ pub async fn lost(writer: Arc<Writer>, kafka: KafkaConfig, topic: String, watch:
                 silence.end();
                 return (silence, Verdict::Wait);
             }
-            let verdict = silence.goes_on(Instant::now(), || answers_a_new_client(&anew));
+            // Asking the new one takes its time, in which this one may have come back.
+            let only_anew = || answers_a_new_client(&anew) && !asked.is_connected(&topic);
+            let verdict = silence.goes_on(Instant::now(), only_anew);
             (silence, verdict)
         };
         // Asking blocks.

@@ -57,18 +57,18 @@ impl Silence {
         *self = Self::default();
     }
 
-    /// It reaches nobody, again.
-    pub fn goes_on(&mut self, now: Instant, another_reaches: impl FnOnce() -> bool) -> Verdict {
+    /// It reaches nobody, again. `only_anew`: whether a new client is answered, and this one still is not.
+    pub fn goes_on(&mut self, now: Instant, only_anew: impl FnOnce() -> bool) -> Verdict {
         let silent = now.duration_since(*self.since.get_or_insert(now));
         let may_reconnect = |told| now.duration_since(told) < RECONNECTS_WITHIN;
         if silent < PATIENCE || self.told.is_some_and(may_reconnect) {
             return Verdict::Wait;
         }
-        match (another_reaches(), self.told) {
+        match (only_anew(), self.told) {
             (true, Some(_)) => Verdict::Lost,
             (true, None) => Verdict::Tell,
             (false, _) => {
-                self.told = None; // Kafka is away
+                self.told = None; // Kafka is away, or reached again
                 Verdict::Wait
             }
         }
@@ -126,7 +126,9 @@ impl<'a> NodeWatch<'a> {
             return false;
         }
         let config = self.client;
-        let verdict = self.silence.goes_on(now, || answers(config));
+        // Asking the new one takes its time, in which this one may have come back.
+        let only_anew = || answers(config) && !reaches_a_node(consumer);
+        let verdict = self.silence.goes_on(now, only_anew);
         if verdict == Verdict::Tell {
             let addresses = config.get("bootstrap.servers").unwrap_or_default();
             tell_addresses(consumer.client(), addresses);
