@@ -3,8 +3,8 @@
 
 use crate::faults_lab::{Network, output_of};
 use crate::harness::{
-    Follower, Process, Seen, assert_complete, broker, name, processor, publish, read_committed,
-    topic,
+    Follower, Process, Seen, assert_complete, broker, name, offsets_used, processor, publish,
+    read_committed, topic,
 };
 use std::time::Duration;
 
@@ -36,8 +36,7 @@ fn a_producer_that_has_lost_all_nodes_finds_them_again_and_sends_all_it_holds() 
     output.wait_for(10);
     network.hide_nodes_for_a_while();
     producer.wait_for_log("it is told where Kafka is");
-    let before = read_committed(network.direct, &topic).len();
-    output.wait_for(before + 40);
+    output.wait_for(offsets_used(network.direct, &topic) + 40);
     assert!(producer.stop().success());
     let frames = frames_of(&read_committed(network.direct, &topic));
     let last = frames.len() as u64 - 1; // the record of the end has the last frame's id

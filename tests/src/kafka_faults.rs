@@ -64,7 +64,7 @@ fn a_live_source_outlives_a_long_absence_of_kafka_and_its_newest_start_still_win
     // The absence itself: after 15 s a client is suspected to have lost all nodes.
     std::thread::sleep(Duration::from_secs(25));
     kafka.restart().expect("the node comes back");
-    let so_far = read_committed(&servers, &topic).len();
+    let so_far = offsets_used(&servers, &topic);
     Follower::new(&servers, &topic).wait_for(so_far + 40);
     let second = Process::start("producer", &servers, &args);
     let (code, log) = first.outcome();
