@@ -4,7 +4,7 @@
 //! still on its way, (2) reads the claims that are there, (3) writes its own, with the next epoch, in a transaction.
 //! So whoever starts when, epochs are unique and grow. The newest claim wins: a running producer watches the topic and
 //! stops when a newer one appears. Between the two, for some tens of milliseconds, records of the older epoch may
-//! follow the first ones of the newer, and for as long as the older one hears nothing: up to 25 s if its watching client has
+//! follow the first ones of the newer, and for as long as the older one hears nothing: up to some 40 s if its watching client has
 //! lost Kafka while its writing one has not. Each (epoch, sequence) still is one frame only.
 
 use pipeline::kafka::{

@@ -14,9 +14,17 @@ pub struct Args {
     /// Write the listening address to this file
     #[arg(long)]
     pub port_file: PathBuf,
+    /// Ask for calls of up to so many frames
+    #[arg(long, default_value_t = 1)]
+    pub batch: u32,
 }
 
-struct Look;
+/// A batch's first frame waits so long for others.
+const BATCH_WAIT_US: u32 = 1_000;
+
+struct Look {
+    batch: u32,
+}
 
 impl Processor for Look {
     fn name(&self) -> &str {
@@ -33,6 +41,8 @@ impl Processor for Look {
             version: self.version().into(),
             max_in_flight: 1024,
             needs_pixels: true,
+            max_batch: self.batch,
+            max_batch_wait_us: BATCH_WAIT_US,
             ..v1::DescribeResponse::default()
         }
     }
@@ -62,7 +72,8 @@ pub fn run(args: &Args) -> Result<()> {
         let temporary = args.port_file.with_extension("tmp");
         std::fs::write(&temporary, server.local_addr().to_string())?;
         std::fs::rename(&temporary, &args.port_file)?;
-        server.run(Look, shutdown).await?;
+        let look = Look { batch: args.batch };
+        server.run(look, shutdown).await?;
         Ok(())
     })
 }

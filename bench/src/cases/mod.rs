@@ -64,6 +64,7 @@ struct Outcome {
 pub const CASES: &[Case] = &[
     throughput::FRAMES_100K,
     throughput::FRAMES_10K,
+    throughput::FRAMES_10K_BATCHED,
     waiting::FIXED_20MS,
     waiting::TAIL_32,
     waiting::TAIL_64,

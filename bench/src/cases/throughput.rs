@@ -1,7 +1,7 @@
 //! How much of what the machine can copy a broker keeps.
 
 use super::{Case, Outcome, Plan, ratio, run};
-use crate::lab::Lab;
+use crate::lab::{Lab, ProcessorServer};
 use crate::report::Figure;
 use anyhow::Result;
 
@@ -10,7 +10,10 @@ pub const FRAMES_100K: Case = Case {
     what: "frames/s: 100 KB frames, 4 partitions, processor without delay, exactly-once",
     baseline: "the plain copy in transactions",
     aim: ">= 0.85",
-    run: |lab, plan| compare(lab, plan, 100_000, 16_000, 0.85),
+    run: |lab, plan| {
+        let processor = lab.look()?;
+        compare(lab, plan, &processor, (16_000, 100_000), 0.85)
+    },
 };
 
 pub const FRAMES_10K: Case = Case {
@@ -18,13 +21,33 @@ pub const FRAMES_10K: Case = Case {
     what: "the same with 10 KB frames",
     baseline: "the plain copy in transactions",
     aim: ">= 0.60",
-    run: |lab, plan| compare(lab, plan, 10_000, 96_000, 0.60),
+    run: |lab, plan| {
+        let processor = lab.look()?;
+        compare(lab, plan, &processor, (96_000, 10_000), 0.60)
+    },
 };
 
-fn compare(lab: &Lab, plan: &Plan, bytes: usize, full: u64, aim: f64) -> Result<Outcome> {
+pub const FRAMES_10K_BATCHED: Case = Case {
+    name: "copy-10k-batched",
+    what: "the same, the processor asks for calls of up to 16 frames",
+    baseline: "the plain copy in transactions",
+    aim: ">= 0.60",
+    run: |lab, plan| {
+        let processor = lab.look_at_batches(16)?;
+        compare(lab, plan, &processor, (96_000, 10_000), 0.60)
+    },
+};
+
+/// So many frames of so many bytes through a broker and through the copy.
+fn compare(
+    lab: &Lab,
+    plan: &Plan,
+    processor: &ProcessorServer,
+    (full, bytes): (u64, usize),
+    aim: f64,
+) -> Result<Outcome> {
     let frames = plan.of(full);
     let input = run::filled(lab, 4, frames, bytes)?;
-    let processor = lab.look()?;
     let (mut ours, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..plan.runs {
         ours.push(run::through_broker(

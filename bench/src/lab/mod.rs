@@ -163,7 +163,16 @@ impl Lab {
     /// # Errors
     /// It does not listen.
     pub fn look(&self) -> Result<ProcessorServer> {
-        self.serve(|listen| self.baseline("look", listen))
+        self.look_at_batches(1)
+    }
+
+    /// The same, which asks for up to so many frames in a call.
+    ///
+    /// # Errors
+    /// It does not listen.
+    pub fn look_at_batches(&self, frames: u32) -> Result<ProcessorServer> {
+        let batch = ["--batch", &frames.to_string()];
+        self.serve(|listen| self.baseline("look", &[listen, &batch].concat()))
     }
 
     fn serve(&self, start: impl FnOnce(&[&str]) -> Result<Process>) -> Result<ProcessorServer> {
