@@ -43,7 +43,6 @@ impl Processor for Look {
             needs_pixels: true,
             max_batch: self.batch,
             max_batch_wait_us: BATCH_WAIT_US,
-            ..v1::DescribeResponse::default()
         }
     }
 
