@@ -146,7 +146,8 @@ impl Sources {
         }
     }
 
-    /// Waits until one has ended; for ever if none runs. Some if it failed: why. Cancel-safe.
+    /// Waits until one has ended; for ever if none runs. Some if it failed after it had begun, so that frames of it may be
+    /// missing: why. Cancel-safe.
     pub async fn ended(&mut self) -> Option<String> {
         let Some(ended) = self.running.join_next_with_id().await else {
             return std::future::pending().await;
@@ -168,14 +169,16 @@ impl Sources {
                 Some(why.clone())
             }
         };
-        if let Some(slot) = self.slots.get_mut(&name) {
-            slot.ended(outcome, Instant::now());
-        }
-        failure
+        let slot = self.slots.get_mut(&name)?;
+        let has_begun = slot
+            .run()
+            .is_some_and(|run| run.progress.snapshot().epoch > 0);
+        slot.ended(outcome, Instant::now());
+        failure.filter(|_| has_begun)
     }
 
     /// Closes all of them, in order: what was captured is in Kafka, and the record that says that it was stopped. Returns
-    /// why that is not so, for each that did not end well.
+    /// why that is not so, for each that did not end well; one that was just being tried and could not be opened is none.
     pub async fn close_all(&mut self, why: &str) -> Vec<String> {
         let mut failures = Vec::new();
         for slot in self.slots.values_mut() {
@@ -232,7 +235,28 @@ fn taken_over<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::SourceArgs;
     use crate::epoch::Claim;
+
+    #[tokio::test]
+    async fn a_source_that_cannot_be_opened_when_all_are_closed_does_not_make_the_end_a_failure() {
+        let crew = Crew {
+            registry: "registry".to_owned(),
+            host: "lab1".to_owned(),
+            own_id: "one".to_owned(),
+        };
+        let kafka = KafkaConfig::new("127.0.0.1:1").unwrap(); // it is not asked
+        let mut sources = Sources::new(kafka, crew);
+        let args = SourceArgs {
+            topic: Some("t".to_owned()),
+            file: Some("/nowhere/clip.mp4".into()),
+            ..SourceArgs::default()
+        };
+        let config = Arc::new(SourceConfig::try_from(args).unwrap());
+        sources.slots.insert("cam0".to_owned(), Slot::default());
+        sources.start("cam0", config, Now::read());
+        assert_eq!(sources.close_all("its producer ends").await, [""; 0]);
+    }
 
     fn member(crew: &str, instance: &str) -> Option<Member> {
         Some(Member {
