@@ -1,6 +1,6 @@
 //! The work for one frame: picture, call, decision. One task each; dropped when its lane goes.
 
-use crate::calls::{Caller, Outcome, Progress};
+use crate::calls::{Caller, Outcome, Phase, PictureWanted, Progress};
 use crate::output::Origin;
 use crate::policy::{Decision, Policy, Processed};
 use pipeline::ordering::LaneId;
@@ -47,7 +47,7 @@ impl Work {
             lane,
             input,
             frame,
-            needs_pixels,
+            mut needs_pixels,
             resolving,
             progress,
             processor,
@@ -61,12 +61,21 @@ impl Work {
             // The processor does not look at pictures.
             request.content = Some(missing(v1::missing::Reason::Omitted, reference));
         }
-        let outcome = match &request.content {
-            Some(Content::Missing(missing)) if needs_pixels => skipped(missing),
-            _ => {
-                self.caller
-                    .call(lane, request, input.trace.child(), &progress)
-                    .await
+        let trace = input.trace.child();
+        let outcome = loop {
+            if let (Some(Content::Missing(missing)), true) = (&request.content, needs_pixels) {
+                break skipped(missing);
+            }
+            match self.caller.call(lane, &request, trace, &progress).await {
+                Ok(outcome) => break outcome,
+                Err(PictureWanted) => {
+                    // Its processor was replaced by one that looks at pictures.
+                    needs_pixels = true;
+                    progress.set(Phase::FetchingPicture);
+                    if let Some(resolving) = self.resolver.resolve(&frame) {
+                        request.content = Some(self.fetch(resolving, &frame, &input).await);
+                    }
+                }
             }
         };
         self.policy.decide(Processed {

@@ -10,6 +10,7 @@ mod harness;
 mod batching;
 mod boundaries;
 mod broker_delivery;
+mod broker_pictures;
 mod broker_policies;
 mod consumer;
 mod consumer_kills;

@@ -7,7 +7,9 @@ use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId};
 use crate::report::ReplicaReport;
 use pipeline::ordering::LaneId;
+use processor_proto::v1::frame::Content;
 use processor_proto::v1::processor_client::ProcessorClient;
+use processor_proto::v1::{Frame, Missing, missing};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -50,6 +52,7 @@ pub struct Permit {
     pub replica: ReplicaId,
     pub address: Arc<str>,
     pub client: ProcessorClient<Channel>,
+    pub needs_pixels: bool,
     pub batch: BatchLimits,
     /// Its part of the process's bound.
     call: Option<OwnedSemaphorePermit>,
@@ -60,6 +63,23 @@ impl Drop for Permit {
         drop(self.call.take());
         self.balancer
             .change(self.replica, |replica| replica.in_flight -= 1);
+    }
+}
+
+impl Permit {
+    /// Takes out a picture that the replica does not look at: most of a request is its picture.
+    pub fn trim(&self, frame: &mut Frame) {
+        if !self.needs_pixels && frame.inline().is_some() {
+            frame.content = Some(Content::Missing(Missing {
+                reason: missing::Reason::Omitted.into(),
+                last_known: None,
+            }));
+        }
+    }
+
+    /// True if the replica looks at pictures and this one was left out: nobody needed it before this replica came.
+    pub fn wants_picture_of(&self, frame: &Frame) -> bool {
+        self.needs_pixels && matches!(frame.content, Some(Content::Missing(_)))
     }
 }
 
@@ -148,6 +168,7 @@ impl Balancer {
                 replica: id,
                 address: Arc::clone(&replica.address),
                 client: replica.client.clone(),
+                needs_pixels: replica.needs_pixels,
                 batch: replica.batch,
                 call: None,
             };

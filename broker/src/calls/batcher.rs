@@ -208,9 +208,13 @@ impl Batch {
         loop {
             let permit = balancer.permit(self.lane, None).await;
             // Only now: who came while all replicas were busy goes along.
-            let (requests, places) = self.close();
-            if permit.batch.frames < 2 {
+            let (mut requests, places) = self.close();
+            let mut frames = requests.iter().flat_map(|one| &one.frame);
+            if permit.batch.frames < 2 || frames.any(|frame| permit.wants_picture_of(frame)) {
                 return answers(&places, |_| Part::NotBatched);
+            }
+            for frame in requests.iter_mut().flat_map(|one| &mut one.frame) {
+                permit.trim(frame);
             }
             let start = Instant::now();
             let ids: Vec<_> = requests.iter().map(id_of).collect();

@@ -53,6 +53,10 @@ pub enum Outcome {
     },
 }
 
+/// No call was made: the replica whose turn it was looks at pictures, and this one was left out.
+#[derive(Debug)]
+pub struct PictureWanted;
+
 /// Where a frame's work stands: what the watchdog reports.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<Phase>);
@@ -115,20 +119,23 @@ impl Caller {
 
     /// Calls until a replica answers, the attempts are used up, or the frame is refused. Waits for as long as no replica
     /// is up. Dropping the future cancels the call under way.
+    ///
+    /// # Errors
+    /// A picture that was left out is needed: to be called again with it.
     pub async fn call(
         &self,
         lane: LaneId,
-        frame: Frame,
+        frame: &Frame,
         trace: TraceContext,
         progress: &Progress,
-    ) -> Outcome {
+    ) -> Result<Outcome, PictureWanted> {
         let mut attempts = 0;
         let mut failed_at: Option<ReplicaId> = None;
         let mut isolation = None;
         let mut busy_since: Option<Instant> = None;
         let mut allowed = self.limits.attempts;
-        match self.in_a_batch(lane, &frame, progress).await {
-            Ok(outcome) => return outcome,
+        match self.in_a_batch(lane, frame, progress).await {
+            Ok(outcome) => return Ok(outcome),
             Err(None) => {}
             Err(Some(failure)) => {
                 // Whose fault it was is not known: the frame keeps its calls, and has them alone.
@@ -145,22 +152,25 @@ impl Caller {
         loop {
             progress.set(Phase::WaitingForReplica);
             let permit = self.balancer.permit(lane, failed_at).await;
+            if permit.wants_picture_of(frame) {
+                return Err(PictureWanted);
+            }
             let attempt = attempts + 1;
             progress.set(Phase::Calling {
                 replica: Arc::clone(&permit.address),
                 attempt,
             });
             let start = Instant::now();
-            let result = self.call_once(&permit, &frame, attempt, trace).await;
+            let result = self.call_once(&permit, frame, attempt, trace).await;
             let call = start.elapsed();
             account(&self.balancer, &permit, &result, call);
             let failure = match result {
                 Ok(response) => {
-                    return Outcome::Done {
+                    return Ok(Outcome::Done {
                         response: Box::new(response),
                         attempts: attempt,
                         call,
-                    };
+                    });
                 }
                 Err(failure) => failure,
             };
@@ -184,12 +194,12 @@ impl Caller {
             attempts = attempt;
             let (status, error) = self.describe(&failure);
             if attempts >= allowed || matches!(failure, Failure::Refused(_)) {
-                return Outcome::Failed {
+                return Ok(Outcome::Failed {
                     status,
                     error,
                     attempts,
                     call,
-                };
+                });
             }
             tracing::debug!(id = %frame.id.clone().unwrap_or_default(), attempts, error, "call failed");
             progress.set(Phase::BackingOff { error });
@@ -235,8 +245,10 @@ impl Caller {
         attempt: u32,
         trace: TraceContext,
     ) -> Result<ProcessResponse, Failure> {
+        let mut trimmed = frame.clone(); // the picture itself is shared, not copied
+        permit.trim(&mut trimmed);
         let mut request = tonic::Request::new(ProcessRequest {
-            frame: Some(frame.clone()), // the picture itself is shared, not copied
+            frame: Some(trimmed),
             attempt,
         });
         request.set_timeout(self.limits.deadline);

@@ -59,10 +59,12 @@ impl Replica {
         }
     }
 
-    /// A new bound on its calls, from the replica itself.
+    /// A bound on its calls, from the replica itself. One that it has said before leaves in force what it takes now.
     pub fn set_limit(&mut self, most: usize) {
-        self.most = most;
-        self.limit = most;
+        if self.most != most {
+            self.most = most;
+            self.limit = most;
+        }
     }
 
     pub fn has_room(&self) -> bool {

@@ -5,7 +5,7 @@ use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId};
 use super::target::Target;
 use super::trust::Reason;
-use processor_proto::v1::DescribeRequest;
+use processor_proto::v1::{DescribeRequest, DescribeResponse};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -120,14 +120,15 @@ async fn check(
     let mut health = HealthClient::new(channel.clone());
     let mut told: Option<Result<(), Reason>> = None;
     loop {
-        let state = is_serving(&mut health).await;
+        let mut state = is_serving(&mut health).await;
+        if state.is_ok() {
+            // Also while it stays up: another version may have taken the address between two questions.
+            state = describe(&balancer, id, channel.clone(), limit).await;
+        }
         let is_up = state.is_ok();
         if is_news(told.as_ref(), &state) {
             match &state {
-                Ok(()) => {
-                    describe(&balancer, id, channel.clone(), limit).await;
-                    tracing::info!(replica = %address, "the processor is up");
-                }
+                Ok(()) => tracing::info!(replica = %address, "the processor is up"),
                 Err(why) => tracing::warn!(replica = %address, %why,
                     "the processor is down; frames wait for it"),
             }
@@ -180,14 +181,25 @@ async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), Reason> {
     }
 }
 
-/// What the replica says it is and can take.
-async fn describe(balancer: &Arc<Balancer>, id: ReplicaId, channel: Channel, limit: Option<usize>) {
+/// Takes over what the replica says it is and can take. An error: it cannot be reached any more.
+async fn describe(
+    balancer: &Arc<Balancer>,
+    id: ReplicaId,
+    channel: Channel,
+    limit: Option<usize>,
+) -> Result<(), Reason> {
     let mut client = processor_proto::v1::processor_client::ProcessorClient::new(channel);
     let answer = tokio::time::timeout(CHECK_TIMEOUT, client.describe(DescribeRequest {})).await;
-    let Ok(Ok(answer)) = answer else {
-        return; // optional: the defaults stay
+    let answer = match answer {
+        Ok(Ok(answer)) => answer.into_inner(),
+        Ok(Err(status)) if status.code() == Code::Unavailable => return Err(Reason::of(&status)),
+        // Describing is optional; who came before at this address may have done it.
+        Ok(Err(status)) if status.code() == Code::Unimplemented => DescribeResponse {
+            needs_pixels: true,
+            ..DescribeResponse::default()
+        },
+        _ => return Ok(()), // what is known stays
     };
-    let answer = answer.into_inner();
     balancer.change(id, |replica| {
         if limit.is_none() && answer.max_in_flight > 0 {
             replica.set_limit(answer.max_in_flight as usize);
@@ -198,4 +210,5 @@ async fn describe(balancer: &Arc<Balancer>, id: ReplicaId, channel: Channel, lim
         replica.needs_pixels = answer.needs_pixels;
         replica.batch = BatchLimits::described(answer.max_batch, answer.max_batch_wait_us);
     });
+    Ok(())
 }
