@@ -26,13 +26,15 @@ pub use {
 /// An oversized reply: above every limit in the system, below the memory of a small machine.
 pub const OVERSIZE_BYTES: usize = 16 * 1024 * 1024;
 
-/// What it says of batches.
+/// What it says that a call is to hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Batches {
-    /// Frames it wants in one call; 1: single frames only.
-    pub frames: u32,
+pub struct Wants {
+    /// Pictures, which it does not look at.
+    pub pixels: bool,
+    /// Frames; 1: single frames only.
+    pub batch: u32,
     /// How long the first may wait for the others.
-    pub wait: Duration,
+    pub batch_wait: Duration,
 }
 
 /// Answers the requests itself, because some of its answers are wrong.
@@ -42,7 +44,7 @@ pub struct Chaos {
     admission: Semaphore,
     ledger: Option<Ledger>,
     max_in_flight: u32,
-    batches: Batches,
+    wants: Wants,
 }
 
 impl Chaos {
@@ -52,7 +54,7 @@ impl Chaos {
         plan: Plan,
         admission: usize,
         ledger: Option<Ledger>,
-        batches: Batches,
+        wants: Wants,
     ) -> Self {
         Self {
             name,
@@ -60,7 +62,7 @@ impl Chaos {
             admission: Semaphore::new(admission),
             ledger,
             max_in_flight: u32::try_from(admission).unwrap_or(u32::MAX),
-            batches,
+            wants,
         }
     }
 
@@ -141,9 +143,9 @@ impl processor_server::Processor for Chaos {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             max_in_flight: self.max_in_flight,
-            needs_pixels: false,
-            max_batch: self.batches.frames,
-            max_batch_wait_us: u32::try_from(self.batches.wait.as_micros()).unwrap_or(u32::MAX),
+            needs_pixels: self.wants.pixels,
+            max_batch: self.wants.batch,
+            max_batch_wait_us: u32::try_from(self.wants.batch_wait.as_micros()).unwrap_or(u32::MAX),
         }))
     }
 }

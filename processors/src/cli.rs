@@ -7,7 +7,7 @@ use processor_proto::{ServeConfig, ServerTls, Threads};
 use thiserror::Error;
 
 use crate::{
-    chaos::{Batches, Delay, Plan, PlanError, Rates},
+    chaos::{Delay, Plan, PlanError, Rates, Wants},
     config::{Config, Kind},
     kserve::Server,
     picture::Decoder,
@@ -215,6 +215,9 @@ struct ChaosArgs {
     /// Append a line for every call before answering it: source epoch sequence attempt outcome
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// Ask for the pictures, as a model would; otherwise frames come without
+    #[arg(long)]
+    needs_pixels: bool,
     /// Ask for batches of up to so many frames; what befalls one of them befalls all
     #[arg(long, default_value_t = 1, value_name = "FRAMES", value_parser = value_parser!(u32).range(1..))]
     batch: u32,
@@ -345,9 +348,10 @@ impl TryFrom<Command> for Kind {
                 Self::Chaos {
                     plan: plan.on(args.crash_on, args.hang_on, args.error_on),
                     ledger: args.ledger,
-                    batches: Batches {
-                        frames: args.batch,
-                        wait: args.batch_wait,
+                    wants: Wants {
+                        pixels: args.needs_pixels,
+                        batch: args.batch,
+                        batch_wait: args.batch_wait,
                     },
                 }
             }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use processor_proto::{ServeConfig, Threads};
 
 use crate::{
-    chaos::{Batches, Plan},
+    chaos::{Plan, Wants},
     kserve::Server,
     picture::Decoder,
     resize::Target,
@@ -55,7 +55,7 @@ pub enum Kind {
     Chaos {
         plan: Plan,
         ledger: Option<PathBuf>,
-        batches: Batches,
+        wants: Wants,
     },
 }
 

@@ -193,10 +193,10 @@ impl Built {
             Kind::Chaos {
                 plan,
                 ledger,
-                batches,
+                wants,
             } => {
                 let ledger = ledger.map(open_ledger).transpose()?;
-                Self::Chaos(Chaos::new(name.into(), plan, admission, ledger, batches))
+                Self::Chaos(Chaos::new(name.into(), plan, admission, ledger, wants))
             }
         })
     }

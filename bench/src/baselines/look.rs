@@ -1,5 +1,4 @@
-//! A processor without delay that takes the pictures. `processor echo` and `chaos` say that they need none, so a broker may
-//! come to spare itself sending them.
+//! A processor without delay that takes the pictures. `processor echo` says that it needs none, and is sent none.
 
 use anyhow::Result;
 use processor_proto::{ProcessError, Processed, Processor, ServeConfig, Server, v1};

@@ -21,7 +21,7 @@ const SETTINGS: [(u32, &str); 3] = [(128, "32"), (512, "32"), (512, "1000")];
 fn memory(lab: &Lab, plan: &Plan) -> Result<Outcome> {
     let frames = plan.of(20_000);
     let input = run::filled(lab, 4, frames, 100_000)?;
-    let processor = lab.processor(&["chaos", "--delay", "fixed:20ms"])?;
+    let processor = lab.processor(&["chaos", "--needs-pixels", "--delay", "fixed:20ms"])?;
     let (mut worst, mut figures) = (vec![0.0_f64; plan.runs], Vec::new());
     for (budget_mib, in_flight) in SETTINGS {
         let mib = budget_mib.to_string();

@@ -36,7 +36,7 @@ const CALLS_LIMIT: Duration = Duration::from_secs(120);
 fn fixed(lab: &Lab, plan: &Plan) -> Result<Outcome> {
     let frames = plan.of(12_000);
     let input = run::filled(lab, 1, frames, BYTES)?;
-    let processor = lab.processor(&["chaos", "--delay", "fixed:20ms"])?;
+    let processor = lab.processor(&["chaos", "--needs-pixels", "--delay", "fixed:20ms"])?;
     let (frames_text, bytes_text) = (frames.to_string(), BYTES.to_string());
     let bounds = ["--window", "32", "--in-flight", "32"];
     let (mut ours, mut calls) = (Vec::new(), Vec::new());
@@ -71,6 +71,7 @@ fn long_tail(lab: &Lab, plan: &Plan, window: usize) -> Result<Outcome> {
         let seed = number.to_string();
         let delay = [
             "chaos",
+            "--needs-pixels",
             "--delay",
             "lognormal:p50=20ms,p99=200ms",
             "--seed",
