@@ -1,6 +1,6 @@
 //! The work for one frame: picture, call, decision. One task each; dropped when its lane goes.
 
-use crate::calls::{Caller, Outcome, Phase, PictureWanted, Progress};
+use crate::calls::{Caller, Outcome, Progress};
 use crate::output::Origin;
 use crate::policy::{Decision, Policy, Processed};
 use pipeline::ordering::LaneId;
@@ -17,6 +17,8 @@ const FETCH_AGAIN: Duration = Duration::from_millis(500);
 /// mend a rule that was forgotten, and no longer, because what a frame refers to is its writer's choice.
 const NOT_ALLOWED_PATIENCE: Duration = Duration::from_secs(60);
 
+const REFERS: &str = "only the pictures of frames that refer to them are fetched";
+
 /// What the work for every frame shares.
 #[derive(Debug)]
 pub struct Work {
@@ -31,7 +33,7 @@ pub struct Job {
     pub lane: LaneId,
     pub input: Origin,
     pub frame: v1::Frame,
-    /// Whether the processor looks at pictures.
+    /// Whether the processor looks at pictures, as far as is known when the frame comes.
     pub needs_pixels: bool,
     /// Its picture on the way, if it is a reference and the processor looks at pictures. Asked for before the job's task
     /// began, so that references are read in the order of the frames.
@@ -47,7 +49,7 @@ impl Work {
             lane,
             input,
             frame,
-            mut needs_pixels,
+            needs_pixels,
             resolving,
             progress,
             processor,
@@ -57,25 +59,17 @@ impl Work {
         let mut request = frame.clone();
         if let Some(resolving) = resolving {
             request.content = Some(self.fetch(resolving, &frame, &input).await);
-        } else if let Some(Content::Reference(reference)) = &frame.content {
-            // The processor does not look at pictures.
-            request.content = Some(missing(v1::missing::Reason::Omitted, reference));
         }
-        let trace = input.trace.child();
-        let outcome = loop {
-            if let (Some(Content::Missing(missing)), true) = (&request.content, needs_pixels) {
-                break skipped(missing);
-            }
-            match self.caller.call(lane, &request, trace, &progress).await {
-                Ok(outcome) => break outcome,
-                Err(PictureWanted) => {
-                    // Its processor was replaced by one that looks at pictures.
-                    needs_pixels = true;
-                    progress.set(Phase::FetchingPicture);
-                    if let Some(resolving) = self.resolver.resolve(&frame) {
-                        request.content = Some(self.fetch(resolving, &frame, &input).await);
-                    }
-                }
+        let outcome = match &request.content {
+            Some(Content::Missing(missing)) if needs_pixels => Outcome::skipped(missing),
+            _ => {
+                let picture = async {
+                    let resolving = self.resolver.resolve(&frame).expect(REFERS);
+                    self.fetch(resolving, &frame, &input).await
+                };
+                let trace = input.trace.child();
+                let call = self.caller.call(lane, request, picture, trace, &progress);
+                call.await
             }
         };
         self.policy.decide(Processed {
@@ -106,31 +100,7 @@ impl Work {
                 }
             }
             tokio::time::sleep(FETCH_AGAIN).await;
-            resolving = self
-                .resolver
-                .resolve(frame)
-                .expect("the frame's content is a reference");
+            resolving = self.resolver.resolve(frame).expect(REFERS);
         }
-    }
-}
-
-fn missing(reason: v1::missing::Reason, last_known: &v1::Reference) -> Content {
-    Content::Missing(v1::Missing {
-        reason: reason.into(),
-        last_known: Some(last_known.clone()),
-    })
-}
-
-/// No call is made for a frame without a picture: its slot says so.
-fn skipped(missing: &v1::Missing) -> Outcome {
-    let place = missing
-        .last_known
-        .as_ref()
-        .map_or_else(String::new, |place| format!(" (was {place})"));
-    Outcome::Failed {
-        status: v1::Status::Skipped,
-        error: format!("the picture is missing: {}{place}", missing.reason().word()),
-        attempts: 0,
-        call: Duration::ZERO,
     }
 }

@@ -1,8 +1,8 @@
 //! Pictures go to processors that look at them, and to no others.
 
 use crate::harness::{
-    Follower, assert_complete, broker, frame, name, publish, publish_records, read_committed,
-    shared, topic, wait_for,
+    Follower, assert_complete, broker, consume, frame, name, publish, publish_records,
+    read_committed, shared, topic, wait_for,
 };
 use pipeline::kafka::{Outgoing, TopicPartition};
 use pipeline::trace::TraceContext;
@@ -24,6 +24,8 @@ struct Looker {
     batch: u32,
     /// Answers to frames before this one, never to others.
     answers_before: u64,
+    /// Refuses frames without pictures, as one that describes itself wrongly, or has come in another's place.
+    insists: bool,
     calls: Calls,
 }
 
@@ -33,6 +35,7 @@ impl Looker {
             needs_pixels,
             batch: 1,
             answers_before: u64::MAX,
+            insists: false,
             calls: Calls::default(),
         }
     }
@@ -90,7 +93,10 @@ impl Processor for Looker {
         if sequence >= self.answers_before {
             std::future::pending::<()>().await;
         }
-        Ok(Processed::nothing())
+        match frame.inline() {
+            None if self.insists => Err(ProcessError::InvalidFrame("where is it?".into())),
+            _ => Ok(Processed::nothing()),
+        }
     }
 }
 
@@ -108,6 +114,20 @@ fn refer(record: Outgoing, pictures: &str, offset: i64) -> Outgoing {
         &TraceContext::root(),
     )
     .expect("a small frame")
+}
+
+/// A topic of 40 frames: every other one refers to its picture in another topic.
+fn half_by_reference(servers: &str) -> String {
+    let (input, pictures) = (topic(servers, 1), topic(servers, 1));
+    publish(servers, &pictures, "a", 0..40);
+    publish_records(
+        servers,
+        (0..40).map(|sequence| match sequence % 2 {
+            0 => frame(&input, "a", sequence),
+            _ => refer(frame(&input, "a", sequence), &pictures, sequence as i64),
+        }),
+    );
+    input
 }
 
 #[test]
@@ -134,16 +154,7 @@ fn a_processor_that_needs_no_pictures_is_sent_none_and_the_output_has_them() {
 #[test]
 fn a_processor_that_comes_in_the_place_of_one_without_pictures_gets_those_it_needs() {
     let servers = shared();
-    let (input, pictures) = (topic(servers, 1), topic(servers, 1));
-    publish(servers, &pictures, "a", 0..40);
-    // Every other frame refers to its picture in the other topic.
-    publish_records(
-        servers,
-        (0..40).map(|sequence| match sequence % 2 {
-            0 => frame(&input, "a", sequence),
-            _ => refer(frame(&input, "a", sequence), &pictures, sequence as i64),
-        }),
-    );
+    let input = half_by_reference(servers);
     let without = Looker {
         answers_before: 10,
         ..Looker::new(false)
@@ -165,4 +176,29 @@ fn a_processor_that_comes_in_the_place_of_one_without_pictures_gets_those_it_nee
     assert_eq!(with.sequences("missing"), [0; 0]);
     assert_eq!(with.sequences("inline"), (10..40).collect::<Vec<_>>());
     assert_eq!(read_committed(servers, &output).len(), 40);
+}
+
+#[test]
+fn a_processor_that_refuses_frames_without_pictures_gets_them_whatever_it_says_of_itself() {
+    let servers = shared();
+    for batch in [1, 4] {
+        let input = half_by_reference(servers);
+        let looker = Looker {
+            batch,
+            insists: true,
+            ..Looker::new(false)
+        };
+        let (_runtime, address) = looker.serve(([127, 0, 0, 1], 0).into());
+        let more = ["--attempts", "1", "--backoff", "5ms"];
+        let broker = broker(servers, &input, &[&format!("http://{address}")], &more);
+        let output = format!("{input}.out");
+        Follower::new(servers, &output).wait_for(40);
+        assert!(broker.stop().success());
+        assert_eq!(looker.sequences("inline"), (0..40).collect::<Vec<_>>());
+        let lines = consume(servers, &output, &[]).kind("frame").0;
+        assert_eq!(lines.len(), 40);
+        for line in lines {
+            assert_eq!(line["results"][0]["status"], "ok", "{line}");
+        }
+    }
 }

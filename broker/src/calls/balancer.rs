@@ -7,9 +7,7 @@ use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId};
 use crate::report::ReplicaReport;
 use pipeline::ordering::LaneId;
-use processor_proto::v1::frame::Content;
 use processor_proto::v1::processor_client::ProcessorClient;
-use processor_proto::v1::{Frame, Missing, missing};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -66,23 +64,6 @@ impl Drop for Permit {
     }
 }
 
-impl Permit {
-    /// Takes out a picture that the replica does not look at: most of a request is its picture.
-    pub fn trim(&self, frame: &mut Frame) {
-        if !self.needs_pixels && frame.inline().is_some() {
-            frame.content = Some(Content::Missing(Missing {
-                reason: missing::Reason::Omitted.into(),
-                last_known: None,
-            }));
-        }
-    }
-
-    /// True if the replica looks at pictures and this one was left out: nobody needed it before this replica came.
-    pub fn wants_picture_of(&self, frame: &Frame) -> bool {
-        self.needs_pixels && matches!(frame.content, Some(Content::Missing(_)))
-    }
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Queue {
     Retries,
@@ -128,6 +109,10 @@ impl Balancer {
         if let Some(calls) = &self.calls {
             // After the replica has room: who waits for a replica must not keep others from theirs. Nobody closes it.
             permit.call = Arc::clone(calls).acquire_owned().await.ok();
+            if let Some(now) = self.state().replicas.get(&permit.replica) {
+                permit.needs_pixels = now.needs_pixels; // another may have come to this address meanwhile
+                permit.batch = now.batch;
+            }
         }
         permit
     }
@@ -188,10 +173,16 @@ impl Balancer {
             .map_or_else(|| "processor".into(), |r| Arc::clone(&r.name))
     }
 
-    /// False once every replica has said that it does not look at the pictures.
+    /// False while every replica has said that it does not look at the pictures.
     pub fn needs_pixels(&self) -> bool {
         let state = self.state();
         state.replicas.is_empty() || state.replicas.values().any(|replica| replica.needs_pixels)
+    }
+
+    /// True if the replica has said what it is since it was last away.
+    pub fn is_described(&self, id: ReplicaId) -> bool {
+        let state = self.state();
+        state.replicas.get(&id).is_some_and(|one| one.is_described)
     }
 
     /// What all replicas that are up can take in one call; None while none is up.

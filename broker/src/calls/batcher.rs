@@ -9,7 +9,7 @@
 //! [`Caller`]: super::Caller
 
 use super::balancer::Balancer;
-use super::caller::{BUSY_PAUSE, Phase, Progress, account, pause};
+use super::caller::{BUSY_PAUSE, Phase, Progress, account, leave_out_picture, pause};
 use super::failure::Failure;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -210,11 +210,15 @@ impl Batch {
             // Only now: who came while all replicas were busy goes along.
             let (mut requests, places) = self.close();
             let mut frames = requests.iter().flat_map(|one| &one.frame);
-            if permit.batch.frames < 2 || frames.any(|frame| permit.wants_picture_of(frame)) {
+            let needs_pixels = permit.needs_pixels;
+            let lacks_one = needs_pixels && frames.any(|frame| frame.inline().is_none());
+            if permit.batch.frames < 2 || lacks_one {
                 return answers(&places, |_| Part::NotBatched);
             }
-            for frame in requests.iter_mut().flat_map(|one| &mut one.frame) {
-                permit.trim(frame);
+            if !needs_pixels {
+                for frame in requests.iter_mut().flat_map(|one| &mut one.frame) {
+                    leave_out_picture(frame);
+                }
             }
             let start = Instant::now();
             let ids: Vec<_> = requests.iter().map(id_of).collect();
@@ -234,7 +238,15 @@ impl Batch {
                 Ok(outcomes) => {
                     metrics::histogram!("framelane_broker_batch_frames").record(ids.len() as f64);
                     let parts = outcomes.into_iter().zip(ids);
-                    let mut parts = parts.map(|(outcome, id)| part(outcome, id.as_ref(), call));
+                    let mut parts = parts.map(|(outcome, id)| {
+                        match part(outcome, id.as_ref(), call) {
+                            // It may not have been the frame that was refused, but that its picture was left out.
+                            Part::Failed(Failure::Refused(why)) if !needs_pixels => {
+                                Part::Failed(Failure::Failed(why))
+                            }
+                            part => part,
+                        }
+                    });
                     return answers(&places, |_| parts.next().unwrap_or(Part::NotBatched));
                 }
                 Err(failure) => failure,

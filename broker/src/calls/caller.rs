@@ -3,10 +3,11 @@
 use super::balancer::{Balancer, Permit};
 use super::batcher::{Batcher, Part};
 use super::failure::Failure;
-use super::replica::ReplicaId;
+use super::replica::{Replica, ReplicaId};
 use pipeline::ordering::LaneId;
 use pipeline::trace::TraceContext;
-use processor_proto::v1::{Frame, ProcessRequest, ProcessResponse, Status};
+use processor_proto::v1::frame::Content;
+use processor_proto::v1::{Frame, Missing, ProcessRequest, ProcessResponse, Status, missing};
 use rand::RngExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ pub enum Outcome {
     },
     /// No call succeeded.
     Failed {
-        /// ERROR or TIMEOUT.
+        /// ERROR, TIMEOUT or SKIPPED.
         status: Status,
         /// The last call's failure.
         error: String,
@@ -53,9 +54,21 @@ pub enum Outcome {
     },
 }
 
-/// No call was made: the replica whose turn it was looks at pictures, and this one was left out.
-#[derive(Debug)]
-pub struct PictureWanted;
+impl Outcome {
+    /// No call is made for a frame without a picture: its slot says so.
+    pub fn skipped(missing: &Missing) -> Self {
+        let place = missing
+            .last_known
+            .as_ref()
+            .map_or_else(String::new, |place| format!(" (was {place})"));
+        Self::Failed {
+            status: Status::Skipped,
+            error: format!("the picture is missing: {}{place}", missing.reason().word()),
+            attempts: 0,
+            call: Duration::ZERO,
+        }
+    }
+}
 
 /// Where a frame's work stands: what the watchdog reports.
 #[derive(Debug, Default)]
@@ -120,22 +133,25 @@ impl Caller {
     /// Calls until a replica answers, the attempts are used up, or the frame is refused. Waits for as long as no replica
     /// is up. Dropping the future cancels the call under way.
     ///
-    /// # Errors
-    /// A picture that was left out is needed: to be called again with it.
+    /// The picture is left out for a replica that needs none. One that is a reference is fetched with `picture` for a
+    /// replica that needs it, unless the frame came with it fetched.
     pub async fn call(
         &self,
         lane: LaneId,
-        frame: &Frame,
+        mut frame: Frame,
+        picture: impl Future<Output = Content>,
         trace: TraceContext,
         progress: &Progress,
-    ) -> Result<Outcome, PictureWanted> {
+    ) -> Outcome {
         let mut attempts = 0;
         let mut failed_at: Option<ReplicaId> = None;
         let mut isolation = None;
         let mut busy_since: Option<Instant> = None;
         let mut allowed = self.limits.attempts;
-        match self.in_a_batch(lane, frame, progress).await {
-            Ok(outcome) => return Ok(outcome),
+        let mut with_picture = false;
+        let mut picture = std::pin::pin!(picture); // awaited once: what comes is no reference
+        match self.in_a_batch(lane, &frame, progress).await {
+            Ok(outcome) => return outcome,
             Err(None) => {}
             Err(Some(failure)) => {
                 // Whose fault it was is not known: the frame keeps its calls, and has them alone.
@@ -152,8 +168,21 @@ impl Caller {
         loop {
             progress.set(Phase::WaitingForReplica);
             let permit = self.balancer.permit(lane, failed_at).await;
-            if permit.wants_picture_of(frame) {
-                return Err(PictureWanted);
+            let mut request = frame.clone(); // the picture itself is shared, not copied
+            let mut is_left_out = false;
+            if permit.needs_pixels || with_picture {
+                match &frame.content {
+                    Some(Content::Missing(missing)) => return Outcome::skipped(missing),
+                    Some(Content::Reference(_)) => {
+                        drop(permit); // others can use it meanwhile
+                        progress.set(Phase::FetchingPicture);
+                        frame.content = Some(picture.as_mut().await);
+                        continue;
+                    }
+                    _ => {}
+                }
+            } else {
+                is_left_out = leave_out_picture(&mut request);
             }
             let attempt = attempts + 1;
             progress.set(Phase::Calling {
@@ -161,20 +190,21 @@ impl Caller {
                 attempt,
             });
             let start = Instant::now();
-            let result = self.call_once(&permit, frame, attempt, trace).await;
+            let result = self.call_once(&permit, request, attempt, trace).await;
             let call = start.elapsed();
             account(&self.balancer, &permit, &result, call);
             let failure = match result {
                 Ok(response) => {
-                    return Ok(Outcome::Done {
+                    return Outcome::Done {
                         response: Box::new(response),
                         attempts: attempt,
                         call,
-                    });
+                    };
                 }
                 Err(failure) => failure,
             };
-            failed_at = Some(permit.replica);
+            let replica = permit.replica;
+            failed_at = Some(replica);
             drop(permit);
             match failure {
                 Failure::NotSent(_) => {
@@ -192,14 +222,21 @@ impl Caller {
             }
             busy_since = None;
             attempts = attempt;
+            if is_left_out && matches!(failure, Failure::Refused(_)) {
+                with_picture = true;
+                allowed += 1;
+                let doubt = |replica: &mut Replica| replica.is_described = false;
+                self.balancer.change(replica, doubt);
+                continue;
+            }
             let (status, error) = self.describe(&failure);
             if attempts >= allowed || matches!(failure, Failure::Refused(_)) {
-                return Ok(Outcome::Failed {
+                return Outcome::Failed {
                     status,
                     error,
                     attempts,
                     call,
-                });
+                };
             }
             tracing::debug!(id = %frame.id.clone().unwrap_or_default(), attempts, error, "call failed");
             progress.set(Phase::BackingOff { error });
@@ -241,14 +278,13 @@ impl Caller {
     async fn call_once(
         &self,
         permit: &Permit,
-        frame: &Frame,
+        frame: Frame,
         attempt: u32,
         trace: TraceContext,
     ) -> Result<ProcessResponse, Failure> {
-        let mut trimmed = frame.clone(); // the picture itself is shared, not copied
-        permit.trim(&mut trimmed);
+        let id = frame.id.clone();
         let mut request = tonic::Request::new(ProcessRequest {
-            frame: Some(trimmed),
+            frame: Some(frame),
             attempt,
         });
         request.set_timeout(self.limits.deadline);
@@ -260,7 +296,7 @@ impl Caller {
             .await
             .map_err(|_| Failure::TimedOut)??
             .into_inner();
-        if response.id != frame.id {
+        if response.id != id {
             let found = response
                 .id
                 .map_or_else(|| "none".to_owned(), |id| id.to_string());
@@ -282,6 +318,22 @@ impl Caller {
             | Failure::Busy(text) => (Status::Error, text.clone()),
         }
     }
+}
+
+/// Takes the picture out of a frame for a replica that does not look at it: most of a request is its picture. True if
+/// there was one. If the replica then refuses the frame, that is not its last word: it may have taken the place of the
+/// one that said that it needs none.
+pub(super) fn leave_out_picture(frame: &mut Frame) -> bool {
+    let last_known = match &frame.content {
+        Some(Content::Inline(_)) => None,
+        Some(Content::Reference(reference)) => Some(reference.clone()),
+        Some(Content::Missing(_)) | None => return false,
+    };
+    frame.content = Some(Content::Missing(Missing {
+        reason: missing::Reason::Omitted.into(),
+        last_known,
+    }));
+    true
 }
 
 /// Notes how a call ended: for the metrics, and for what is known of the replica.
@@ -308,7 +360,7 @@ pub(super) fn account<T>(
         // A refusal is an answer: the replica works.
         Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
         Err(Failure::Busy(_)) => replica.is_busy(),
-        Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
+        Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.went(),
         Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
     });
 }

@@ -16,6 +16,6 @@ mod trust;
 mod watch;
 
 pub use balancer::Balancer;
-pub use caller::{CallLimits, Caller, Outcome, Phase, PictureWanted, Progress};
+pub use caller::{CallLimits, Caller, Outcome, Progress};
 pub use target::{Target, TlsArgs, targets};
 pub use watch::watch;

@@ -2,6 +2,7 @@
 
 use super::batcher::BatchLimits;
 use processor_proto::MAX_MESSAGE_BYTES;
+use processor_proto::v1::DescribeResponse;
 use processor_proto::v1::processor_client::ProcessorClient;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use tonic::transport::Channel;
 
 /// Calls in flight if neither the command line nor the processor says.
 const DEFAULT_LIMIT: usize = 32;
+/// For those who do not say their own.
+const DEFAULT_NAME: &str = "processor";
 /// This many failures in a row make a replica an outlier.
 const OUTLIER_FAILURES: u32 = 5;
 const FIRST_EJECTION: Duration = Duration::from_secs(2);
@@ -27,6 +30,8 @@ pub struct Replica {
     /// What it wants in one call.
     pub batch: BatchLimits,
     pub is_up: bool,
+    /// False: who answers at this address now may be another than the one that described itself.
+    pub is_described: bool,
     pub in_flight: usize,
     /// Calls it may have now; below `most` while it says that it is busy.
     limit: usize,
@@ -45,10 +50,11 @@ impl Replica {
             client: ProcessorClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            name: "processor".into(),
+            name: DEFAULT_NAME.into(),
             needs_pixels: true,
             batch: BatchLimits::SINGLE,
             is_up: false,
+            is_described: false,
             in_flight: 0,
             limit: most,
             most,
@@ -59,12 +65,24 @@ impl Replica {
         }
     }
 
-    /// A bound on its calls, from the replica itself. One that it has said before leaves in force what it takes now.
-    pub fn set_limit(&mut self, most: usize) {
-        if self.most != most {
-            self.most = most;
-            self.limit = most;
-        }
+    /// Takes over what it says of itself. `limit` is the user's bound on its calls, if there is one.
+    pub fn described(&mut self, said: DescribeResponse, limit: Option<usize>) {
+        let own_limit = (said.max_in_flight > 0).then_some(said.max_in_flight as usize);
+        self.most = limit.or(own_limit).unwrap_or(DEFAULT_LIMIT);
+        self.limit = self.most;
+        self.name = match said.name.is_empty() {
+            true => DEFAULT_NAME.into(),
+            false => said.name.into(),
+        };
+        self.needs_pixels = said.needs_pixels;
+        self.batch = BatchLimits::described(said.max_batch, said.max_batch_wait_us);
+        self.is_described = true;
+    }
+
+    /// It cannot be reached. Who comes next at its address may be another.
+    pub fn went(&mut self) {
+        self.is_up = false;
+        self.is_described = false;
     }
 
     pub fn has_room(&self) -> bool {
@@ -146,5 +164,33 @@ mod tests {
         assert!(replica.is_ejected(later + FIRST_EJECTION));
         replica.succeeded();
         assert!(!replica.is_ejected(later));
+    }
+
+    #[tokio::test]
+    async fn who_comes_to_an_address_inherits_nothing_that_was_said_there() {
+        let mut replica = replica(8);
+        replica.in_flight = 8;
+        replica.described(
+            DescribeResponse {
+                name: "faces".to_owned(),
+                max_in_flight: 4,
+                max_batch: 16,
+                ..DescribeResponse::default()
+            },
+            None,
+        );
+        replica.is_busy();
+        assert_eq!((replica.limit, &*replica.name), (3, "faces"));
+        replica.is_up = true;
+        replica.went();
+        assert!(!replica.is_up && !replica.is_described);
+        replica.described(DescribeResponse::default(), None);
+        assert_eq!(
+            (replica.limit, &*replica.name),
+            (DEFAULT_LIMIT, DEFAULT_NAME)
+        );
+        assert_eq!(replica.batch, BatchLimits::SINGLE);
+        replica.described(DescribeResponse::default(), Some(2));
+        assert_eq!(replica.limit, 2);
     }
 }

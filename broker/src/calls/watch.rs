@@ -1,12 +1,12 @@
 //! Keeps the balancer's picture of the replicas true: addresses looked up again and again, health asked for.
 
 use super::balancer::Balancer;
-use super::batcher::BatchLimits;
 use super::replica::{Replica, ReplicaId};
 use super::target::Target;
 use super::trust::Reason;
 use processor_proto::v1::{DescribeRequest, DescribeResponse};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,8 +121,7 @@ async fn check(
     let mut told: Option<Result<(), Reason>> = None;
     loop {
         let mut state = is_serving(&mut health).await;
-        if state.is_ok() {
-            // Also while it stays up: another version may have taken the address between two questions.
+        if state.is_ok() && !balancer.is_described(id) {
             state = describe(&balancer, id, channel.clone(), limit).await;
         }
         let is_up = state.is_ok();
@@ -135,7 +134,10 @@ async fn check(
             told = Some(state);
         }
         // Set every time: a failed call may have marked it down in between.
-        balancer.change(id, |replica| replica.is_up = is_up);
+        balancer.change(id, |replica| match is_up {
+            true => replica.is_up = replica.is_described,
+            false => replica.went(),
+        });
         let next = if is_up {
             CHECK_UP_EVERY
         } else {
@@ -181,7 +183,7 @@ async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), Reason> {
     }
 }
 
-/// Takes over what the replica says it is and can take. An error: it cannot be reached any more.
+/// Asks the replica what it is and can take. An error: it cannot be reached any more.
 async fn describe(
     balancer: &Arc<Balancer>,
     id: ReplicaId,
@@ -190,25 +192,15 @@ async fn describe(
 ) -> Result<(), Reason> {
     let mut client = processor_proto::v1::processor_client::ProcessorClient::new(channel);
     let answer = tokio::time::timeout(CHECK_TIMEOUT, client.describe(DescribeRequest {})).await;
-    let answer = match answer {
+    let said = match answer {
         Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(status)) if status.code() == Code::Unavailable => return Err(Reason::of(&status)),
-        // Describing is optional; who came before at this address may have done it.
-        Ok(Err(status)) if status.code() == Code::Unimplemented => DescribeResponse {
-            needs_pixels: true,
+        // A status that the server sent has no cause on this side.
+        Ok(Err(status)) if status.source().is_some() => return Err(Reason::of(&status)),
+        _ => DescribeResponse {
+            needs_pixels: true, // describing is optional
             ..DescribeResponse::default()
         },
-        _ => return Ok(()), // what is known stays
     };
-    balancer.change(id, |replica| {
-        if limit.is_none() && answer.max_in_flight > 0 {
-            replica.set_limit(answer.max_in_flight as usize);
-        }
-        if !answer.name.is_empty() {
-            replica.name = answer.name.into();
-        }
-        replica.needs_pixels = answer.needs_pixels;
-        replica.batch = BatchLimits::described(answer.max_batch, answer.max_batch_wait_us);
-    });
+    balancer.change(id, |replica| replica.described(said, limit));
     Ok(())
 }
