@@ -308,8 +308,7 @@ impl Engine {
 
     fn begin(&mut self, lane: LaneId, input: Origin, frame: processor_proto::v1::Frame) {
         let offset = input.offset;
-        let needs_pixels = self.balancer.needs_pixels();
-        let resolving = needs_pixels
+        let resolving = (self.balancer.needs_pixels())
             .then(|| self.work.resolver.resolve(&frame))
             .flatten();
         let progress = Arc::new(Progress::default());
@@ -322,7 +321,6 @@ impl Engine {
             lane,
             input,
             frame,
-            needs_pixels,
             resolving,
             progress,
             processor: self.balancer.processor_name().to_string(),

@@ -1,6 +1,6 @@
 //! The work for one frame: picture, call, decision. One task each; dropped when its lane goes.
 
-use crate::calls::{Caller, Outcome, Progress};
+use crate::calls::{Caller, Progress};
 use crate::output::Origin;
 use crate::policy::{Decision, Policy, Processed};
 use pipeline::ordering::LaneId;
@@ -33,10 +33,8 @@ pub struct Job {
     pub lane: LaneId,
     pub input: Origin,
     pub frame: v1::Frame,
-    /// Whether the processor looks at pictures, as far as is known when the frame comes.
-    pub needs_pixels: bool,
-    /// Its picture on the way, if it is a reference and the processor looks at pictures. Asked for before the job's task
-    /// began, so that references are read in the order of the frames.
+    /// Its picture on the way, if it is a reference and the processor looks at pictures, as far as is known now. Asked for
+    /// before the job's task began, so that references are read in the order of the frames.
     pub resolving: Option<Resolving>,
     pub progress: Arc<Progress>,
     /// The processor's name for a result that it did not make itself.
@@ -49,7 +47,6 @@ impl Work {
             lane,
             input,
             frame,
-            needs_pixels,
             resolving,
             progress,
             processor,
@@ -60,18 +57,13 @@ impl Work {
         if let Some(resolving) = resolving {
             request.content = Some(self.fetch(resolving, &frame, &input).await);
         }
-        let outcome = match &request.content {
-            Some(Content::Missing(missing)) if needs_pixels => Outcome::skipped(missing),
-            _ => {
-                let picture = async {
-                    let resolving = self.resolver.resolve(&frame).expect(REFERS);
-                    self.fetch(resolving, &frame, &input).await
-                };
-                let trace = input.trace.child();
-                let call = self.caller.call(lane, request, picture, trace, &progress);
-                call.await
-            }
+        let picture = async {
+            let resolving = self.resolver.resolve(&frame).expect(REFERS);
+            self.fetch(resolving, &frame, &input).await
         };
+        let trace = input.trace.child();
+        let call = self.caller.call(lane, request, picture, trace, &progress);
+        let outcome = call.await;
         self.policy.decide(Processed {
             input,
             frame,

@@ -9,10 +9,11 @@ use pipeline::trace::TraceContext;
 use pipeline::{envelope, v1, wire};
 use processor_proto::envelope::Kind;
 use processor_proto::{ProcessError, Processed, Processor, ServeConfig, Server};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use v1::frame::Content;
 
 /// What came with each call: sequence, and `inline` or `missing`.
 type Calls = Arc<Mutex<Vec<(u64, &'static str)>>>;
@@ -100,13 +101,12 @@ impl Processor for Looker {
     }
 }
 
-/// The frame, with a reference to its picture's record in the place of its picture.
-fn refer(record: Outgoing, pictures: &str, offset: i64) -> Outgoing {
+/// The frame, with something else in the place of its picture.
+fn with_content(record: Outgoing, content: Content) -> Outgoing {
     let Ok(Kind::Frame(mut frame)) = envelope::decode(record.payload) else {
         panic!("the harness publishes frames");
     };
-    let place = wire::reference_to(&TopicPartition::new(pictures, 0), offset);
-    frame.content = Some(v1::frame::Content::Reference(place));
+    frame.content = Some(content);
     wire::to_record(
         &record.topic,
         &Kind::Frame(frame),
@@ -114,20 +114,6 @@ fn refer(record: Outgoing, pictures: &str, offset: i64) -> Outgoing {
         &TraceContext::root(),
     )
     .expect("a small frame")
-}
-
-/// A topic of 40 frames: every other one refers to its picture in another topic.
-fn half_by_reference(servers: &str) -> String {
-    let (input, pictures) = (topic(servers, 1), topic(servers, 1));
-    publish(servers, &pictures, "a", 0..40);
-    publish_records(
-        servers,
-        (0..40).map(|sequence| match sequence % 2 {
-            0 => frame(&input, "a", sequence),
-            _ => refer(frame(&input, "a", sequence), &pictures, sequence as i64),
-        }),
-    );
-    input
 }
 
 #[test]
@@ -154,7 +140,23 @@ fn a_processor_that_needs_no_pictures_is_sent_none_and_the_output_has_them() {
 #[test]
 fn a_processor_that_comes_in_the_place_of_one_without_pictures_gets_those_it_needs() {
     let servers = shared();
-    let input = half_by_reference(servers);
+    let (input, pictures) = (topic(servers, 1), topic(servers, 1));
+    publish(servers, &pictures, "a", 0..40);
+    // Every other frame refers to its picture in the other topic.
+    publish_records(
+        servers,
+        (0..40).map(|sequence| {
+            let record = frame(&input, "a", sequence);
+            let place = TopicPartition::new(pictures.as_str(), 0);
+            match sequence % 2 {
+                0 => record,
+                _ => {
+                    let place = wire::reference_to(&place, sequence as i64);
+                    with_content(record, Content::Reference(place))
+                }
+            }
+        }),
+    );
     let without = Looker {
         answers_before: 10,
         ..Looker::new(false)
@@ -182,7 +184,8 @@ fn a_processor_that_comes_in_the_place_of_one_without_pictures_gets_those_it_nee
 fn a_processor_that_refuses_frames_without_pictures_gets_them_whatever_it_says_of_itself() {
     let servers = shared();
     for batch in [1, 4] {
-        let input = half_by_reference(servers);
+        let input = topic(servers, 1);
+        publish(servers, &input, "a", 0..40);
         let looker = Looker {
             batch,
             insists: true,
@@ -200,5 +203,36 @@ fn a_processor_that_refuses_frames_without_pictures_gets_them_whatever_it_says_o
         for line in lines {
             assert_eq!(line["results"][0]["status"], "ok", "{line}");
         }
+    }
+}
+
+#[test]
+fn frames_without_pictures_wait_until_a_processor_says_whether_it_needs_them() {
+    let servers = shared();
+    let input = topic(servers, 1);
+    let omitted = v1::Missing {
+        reason: v1::missing::Reason::Omitted.into(),
+        last_known: None,
+    };
+    publish_records(
+        servers,
+        (0..10).map(|sequence| {
+            let record = frame(&input, "a", sequence);
+            with_content(record, Content::Missing(omitted.clone()))
+        }),
+    );
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let address = address.unwrap(); // where nobody listens yet
+    let url = format!("http://{address}");
+    let broker = broker(servers, &input, &[&url], &["--watchdog", "1s"]);
+    broker.wait_for_log("WaitingForReplica");
+    let looker = Looker::new(false);
+    let (_runtime, _) = looker.serve(address);
+    let output = format!("{input}.out");
+    Follower::new(servers, &output).wait_for(10);
+    assert!(broker.stop().success());
+    assert_eq!(looker.sequences("missing"), (0..10).collect::<Vec<_>>());
+    for line in consume(servers, &output, &[]).kind("frame").0 {
+        assert_eq!(line["results"][0]["status"], "ok", "{line}");
     }
 }

@@ -179,12 +179,6 @@ impl Balancer {
         state.replicas.is_empty() || state.replicas.values().any(|replica| replica.needs_pixels)
     }
 
-    /// True if the replica has said what it is since it was last away.
-    pub fn is_described(&self, id: ReplicaId) -> bool {
-        let state = self.state();
-        state.replicas.get(&id).is_some_and(|one| one.is_described)
-    }
-
     /// What all replicas that are up can take in one call; None while none is up.
     pub fn batching(&self) -> Option<BatchLimits> {
         let state = self.state();

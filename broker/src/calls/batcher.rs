@@ -208,17 +208,10 @@ impl Batch {
         loop {
             let permit = balancer.permit(self.lane, None).await;
             // Only now: who came while all replicas were busy goes along.
-            let (mut requests, places) = self.close();
-            let mut frames = requests.iter().flat_map(|one| &one.frame);
             let needs_pixels = permit.needs_pixels;
-            let lacks_one = needs_pixels && frames.any(|frame| frame.inline().is_none());
-            if permit.batch.frames < 2 || lacks_one {
+            let (requests, places) = self.close(needs_pixels);
+            if permit.batch.frames < 2 || requests.is_empty() {
                 return answers(&places, |_| Part::NotBatched);
-            }
-            if !needs_pixels {
-                for frame in requests.iter_mut().flat_map(|one| &mut one.frame) {
-                    leave_out_picture(frame);
-                }
             }
             let start = Instant::now();
             let ids: Vec<_> = requests.iter().map(id_of).collect();
@@ -240,7 +233,7 @@ impl Batch {
                     let parts = outcomes.into_iter().zip(ids);
                     let mut parts = parts.map(|(outcome, id)| {
                         match part(outcome, id.as_ref(), call) {
-                            // It may not have been the frame that was refused, but that its picture was left out.
+                            // It may be refused because its picture was left out: the call for it alone tells.
                             Part::Failed(Failure::Refused(why)) if !needs_pixels => {
                                 Part::Failed(Failure::Failed(why))
                             }
@@ -263,13 +256,21 @@ impl Batch {
         }
     }
 
-    /// Takes no more frames. Those that are still wanted, and for every member its place among them.
-    fn close(&self) -> (Vec<ProcessRequest>, Vec<Option<usize>>) {
+    /// Takes no more frames. Those that are still wanted, with or without their pictures, and for every member its place
+    /// among them. A frame that lacks a picture that is needed is not among them.
+    fn close(&self, needs_pixels: bool) -> (Vec<ProcessRequest>, Vec<Option<usize>>) {
         let mut state = lock(&self.state);
         state.closed = true;
         let mut requests = Vec::with_capacity(state.members.len());
         let places = state.members.iter().map(|member| {
-            requests.push(ProcessRequest::clone(&*member.upgrade()?));
+            let mut request = ProcessRequest::clone(&*member.upgrade()?);
+            let frame = request.frame.as_mut()?;
+            if !needs_pixels {
+                leave_out_picture(frame);
+            } else if frame.inline().is_none() {
+                return None;
+            }
+            requests.push(request);
             Some(requests.len() - 1)
         });
         let places = places.collect();

@@ -3,7 +3,7 @@
 use super::balancer::{Balancer, Permit};
 use super::batcher::{Batcher, Part};
 use super::failure::Failure;
-use super::replica::{Replica, ReplicaId};
+use super::replica::ReplicaId;
 use pipeline::ordering::LaneId;
 use pipeline::trace::TraceContext;
 use processor_proto::v1::frame::Content;
@@ -133,8 +133,8 @@ impl Caller {
     /// Calls until a replica answers, the attempts are used up, or the frame is refused. Waits for as long as no replica
     /// is up. Dropping the future cancels the call under way.
     ///
-    /// The picture is left out for a replica that needs none. One that is a reference is fetched with `picture` for a
-    /// replica that needs it, unless the frame came with it fetched.
+    /// A replica that needs no picture gets none. `picture` fetches that of a frame that still refers to it, for a replica
+    /// that looks at it; without one there the frame is skipped.
     pub async fn call(
         &self,
         lane: LaneId,
@@ -148,7 +148,7 @@ impl Caller {
         let mut isolation = None;
         let mut busy_since: Option<Instant> = None;
         let mut allowed = self.limits.attempts;
-        let mut with_picture = false;
+        let mut insists = false; // the processor, on pictures
         let mut picture = std::pin::pin!(picture); // awaited once: what comes is no reference
         match self.in_a_batch(lane, &frame, progress).await {
             Ok(outcome) => return outcome,
@@ -169,20 +169,24 @@ impl Caller {
             progress.set(Phase::WaitingForReplica);
             let permit = self.balancer.permit(lane, failed_at).await;
             let mut request = frame.clone(); // the picture itself is shared, not copied
-            let mut is_left_out = false;
-            if permit.needs_pixels || with_picture {
+            let needs_pixels = permit.needs_pixels || insists;
+            if needs_pixels {
                 match &frame.content {
                     Some(Content::Missing(missing)) => return Outcome::skipped(missing),
                     Some(Content::Reference(_)) => {
-                        drop(permit); // others can use it meanwhile
+                        drop(permit); // others need not wait for a picture
+                        let was_alone = isolation.take().is_some();
                         progress.set(Phase::FetchingPicture);
                         frame.content = Some(picture.as_mut().await);
+                        if was_alone {
+                            isolation = Some(self.suspect.lock().await);
+                        }
                         continue;
                     }
                     _ => {}
                 }
             } else {
-                is_left_out = leave_out_picture(&mut request);
+                leave_out_picture(&mut request);
             }
             let attempt = attempts + 1;
             progress.set(Phase::Calling {
@@ -203,8 +207,7 @@ impl Caller {
                 }
                 Err(failure) => failure,
             };
-            let replica = permit.replica;
-            failed_at = Some(replica);
+            failed_at = Some(permit.replica);
             drop(permit);
             match failure {
                 Failure::NotSent(_) => {
@@ -222,11 +225,11 @@ impl Caller {
             }
             busy_since = None;
             attempts = attempt;
+            let is_left_out = !needs_pixels && frame.inline().is_some();
             if is_left_out && matches!(failure, Failure::Refused(_)) {
-                with_picture = true;
+                // Another may have come in the place of the one that said that it needs none.
+                insists = true;
                 allowed += 1;
-                let doubt = |replica: &mut Replica| replica.is_described = false;
-                self.balancer.change(replica, doubt);
                 continue;
             }
             let (status, error) = self.describe(&failure);
@@ -320,20 +323,17 @@ impl Caller {
     }
 }
 
-/// Takes the picture out of a frame for a replica that does not look at it: most of a request is its picture. True if
-/// there was one. If the replica then refuses the frame, that is not its last word: it may have taken the place of the
-/// one that said that it needs none.
-pub(super) fn leave_out_picture(frame: &mut Frame) -> bool {
+/// Takes the picture out of a frame for a replica that does not look at it: most of a request is its picture.
+pub(super) fn leave_out_picture(frame: &mut Frame) {
     let last_known = match &frame.content {
         Some(Content::Inline(_)) => None,
         Some(Content::Reference(reference)) => Some(reference.clone()),
-        Some(Content::Missing(_)) | None => return false,
+        Some(Content::Missing(_)) | None => return,
     };
     frame.content = Some(Content::Missing(Missing {
         reason: missing::Reason::Omitted.into(),
         last_known,
     }));
-    true
 }
 
 /// Notes how a call ended: for the metrics, and for what is known of the replica.
@@ -360,7 +360,7 @@ pub(super) fn account<T>(
         // A refusal is an answer: the replica works.
         Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
         Err(Failure::Busy(_)) => replica.is_busy(),
-        Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.went(),
+        Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
         Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
     });
 }

@@ -11,8 +11,6 @@ use tonic::transport::Channel;
 
 /// Calls in flight if neither the command line nor the processor says.
 const DEFAULT_LIMIT: usize = 32;
-/// For those who do not say their own.
-const DEFAULT_NAME: &str = "processor";
 /// This many failures in a row make a replica an outlier.
 const OUTLIER_FAILURES: u32 = 5;
 const FIRST_EJECTION: Duration = Duration::from_secs(2);
@@ -30,8 +28,6 @@ pub struct Replica {
     /// What it wants in one call.
     pub batch: BatchLimits,
     pub is_up: bool,
-    /// False: who answers at this address now may be another than the one that described itself.
-    pub is_described: bool,
     pub in_flight: usize,
     /// Calls it may have now; below `most` while it says that it is busy.
     limit: usize,
@@ -50,11 +46,10 @@ impl Replica {
             client: ProcessorClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            name: DEFAULT_NAME.into(),
+            name: "processor".into(),
             needs_pixels: true,
             batch: BatchLimits::SINGLE,
             is_up: false,
-            is_described: false,
             in_flight: 0,
             limit: most,
             most,
@@ -68,21 +63,16 @@ impl Replica {
     /// Takes over what it says of itself. `limit` is the user's bound on its calls, if there is one.
     pub fn described(&mut self, said: DescribeResponse, limit: Option<usize>) {
         let own_limit = (said.max_in_flight > 0).then_some(said.max_in_flight as usize);
-        self.most = limit.or(own_limit).unwrap_or(DEFAULT_LIMIT);
-        self.limit = self.most;
-        self.name = match said.name.is_empty() {
-            true => DEFAULT_NAME.into(),
-            false => said.name.into(),
-        };
+        let most = limit.or(own_limit).unwrap_or(DEFAULT_LIMIT);
+        if most != self.most {
+            self.most = most;
+            self.limit = most;
+        }
+        if !said.name.is_empty() {
+            self.name = said.name.into();
+        }
         self.needs_pixels = said.needs_pixels;
         self.batch = BatchLimits::described(said.max_batch, said.max_batch_wait_us);
-        self.is_described = true;
-    }
-
-    /// It cannot be reached. Who comes next at its address may be another.
-    pub fn went(&mut self) {
-        self.is_up = false;
-        self.is_described = false;
     }
 
     pub fn has_room(&self) -> bool {
@@ -151,6 +141,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_replica_says_again_does_not_undo_that_it_is_busy() {
+        let mut replica = replica(8);
+        let four = DescribeResponse {
+            max_in_flight: 4,
+            ..DescribeResponse::default()
+        };
+        replica.in_flight = 4;
+        replica.described(four.clone(), None);
+        replica.is_busy();
+        replica.described(four, None);
+        assert_eq!(replica.limit, 3);
+        replica.described(DescribeResponse::default(), None);
+        assert_eq!(replica.limit, DEFAULT_LIMIT);
+        replica.described(DescribeResponse::default(), Some(2));
+        assert_eq!(replica.limit, 2);
+    }
+
+    #[tokio::test]
     async fn an_outlier_is_ejected_for_longer_each_time_and_forgiven_after_a_success() {
         let mut replica = replica(8);
         let now = Instant::now();
@@ -164,33 +172,5 @@ mod tests {
         assert!(replica.is_ejected(later + FIRST_EJECTION));
         replica.succeeded();
         assert!(!replica.is_ejected(later));
-    }
-
-    #[tokio::test]
-    async fn who_comes_to_an_address_inherits_nothing_that_was_said_there() {
-        let mut replica = replica(8);
-        replica.in_flight = 8;
-        replica.described(
-            DescribeResponse {
-                name: "faces".to_owned(),
-                max_in_flight: 4,
-                max_batch: 16,
-                ..DescribeResponse::default()
-            },
-            None,
-        );
-        replica.is_busy();
-        assert_eq!((replica.limit, &*replica.name), (3, "faces"));
-        replica.is_up = true;
-        replica.went();
-        assert!(!replica.is_up && !replica.is_described);
-        replica.described(DescribeResponse::default(), None);
-        assert_eq!(
-            (replica.limit, &*replica.name),
-            (DEFAULT_LIMIT, DEFAULT_NAME)
-        );
-        assert_eq!(replica.batch, BatchLimits::SINGLE);
-        replica.described(DescribeResponse::default(), Some(2));
-        assert_eq!(replica.limit, 2);
     }
 }

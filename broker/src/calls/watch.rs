@@ -6,7 +6,6 @@ use super::target::Target;
 use super::trust::Reason;
 use processor_proto::v1::{DescribeRequest, DescribeResponse};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,10 +119,17 @@ async fn check(
     let mut health = HealthClient::new(channel.clone());
     let mut told: Option<Result<(), Reason>> = None;
     loop {
-        let mut state = is_serving(&mut health).await;
-        if state.is_ok() && !balancer.is_described(id) {
-            state = describe(&balancer, id, channel.clone(), limit).await;
-        }
+        let question = async {
+            let state = is_serving(&mut health).await;
+            if state.is_ok() {
+                // Also if it was up before: who answers at its address may be another by now.
+                describe(&balancer, id, channel.clone(), limit).await;
+            }
+            state
+        };
+        let Some(state) = stop.run_until_cancelled(question).await else {
+            return;
+        };
         let is_up = state.is_ok();
         if is_news(told.as_ref(), &state) {
             match &state {
@@ -134,10 +140,7 @@ async fn check(
             told = Some(state);
         }
         // Set every time: a failed call may have marked it down in between.
-        balancer.change(id, |replica| match is_up {
-            true => replica.is_up = replica.is_described,
-            false => replica.went(),
-        });
+        balancer.change(id, |replica| replica.is_up = is_up);
         let next = if is_up {
             CHECK_UP_EVERY
         } else {
@@ -183,24 +186,18 @@ async fn is_serving(health: &mut HealthClient<Channel>) -> Result<(), Reason> {
     }
 }
 
-/// Asks the replica what it is and can take. An error: it cannot be reached any more.
-async fn describe(
-    balancer: &Arc<Balancer>,
-    id: ReplicaId,
-    channel: Channel,
-    limit: Option<usize>,
-) -> Result<(), Reason> {
+/// What the replica says it is and can take.
+async fn describe(balancer: &Arc<Balancer>, id: ReplicaId, channel: Channel, limit: Option<usize>) {
     let mut client = processor_proto::v1::processor_client::ProcessorClient::new(channel);
     let answer = tokio::time::timeout(CHECK_TIMEOUT, client.describe(DescribeRequest {})).await;
     let said = match answer {
         Ok(Ok(answer)) => answer.into_inner(),
-        // A status that the server sent has no cause on this side.
-        Ok(Err(status)) if status.source().is_some() => return Err(Reason::of(&status)),
-        _ => DescribeResponse {
-            needs_pixels: true, // describing is optional
+        // It is optional. Who was at this address before may have answered.
+        Ok(Err(status)) if status.code() == Code::Unimplemented => DescribeResponse {
+            needs_pixels: true,
             ..DescribeResponse::default()
         },
+        _ => return, // what is known stays
     };
     balancer.change(id, |replica| replica.described(said, limit));
-    Ok(())
 }
