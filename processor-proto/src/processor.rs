@@ -25,7 +25,7 @@ pub trait Processor: Send + Sync + 'static {
         "unversioned"
     }
 
-    /// What callers can ask before they send frames.
+    /// What callers can ask, and brokers do about once a second.
     fn describe(&self) -> v1::DescribeResponse {
         v1::DescribeResponse {
             name: self.name().into(),
@@ -188,7 +188,7 @@ impl v1::Detection {
 /// Why a frame has no result from this call: each variant tells the caller to do something else.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ProcessError {
-    /// This frame can never be processed. The caller does not try again.
+    /// This frame can never be processed. The caller does not try again, but for once with the picture if it left that out.
     #[error("{0}")]
     InvalidFrame(String),
     /// Too much at once. The caller tries again later or elsewhere, and counts no failure.

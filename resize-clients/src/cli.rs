@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Encoding, Target, Where};
 use crate::targets;
-use clap::{Args, Parser, ValueEnum, value_parser};
+use clap::{Args, Parser, ValueEnum};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What a service takes that was started beside it; that of `processor`.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
 /// Instances are independent clients with threads and connections of their own: more than this is a slip of the finger.
-const MAX_INSTANCES: i64 = 1000;
+const MAX_INSTANCES: u32 = 1000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Plays a video N times at once through the resize service, each frame a call of its own.
@@ -23,7 +23,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[command(name = "resize-clients", version, arg_required_else_help = true)]
 pub struct Cli {
     /// How many instances
-    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..=MAX_INSTANCES))]
+    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = instances)]
     instances: u32,
     /// Seconds between the start of one instance and the next; 0 starts all at once
     #[arg(value_name = "M", allow_negative_numbers = true, value_parser = seconds)]
@@ -78,6 +78,13 @@ enum Send {
     Jpeg,
     /// The pixels: no work, and no loss, but 20 times as much to carry
     Raw,
+}
+
+fn instances(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|count| (1..=MAX_INSTANCES).contains(count))
+        .ok_or_else(|| format!("{text:?} is not a number of instances from 1 to {MAX_INSTANCES}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -149,6 +149,18 @@ async fn is_serving(target: &Target, address: SocketAddr) -> Result<(), String> 
         )),
         // Without the health service a server that answers at all counts as healthy.
         Err(status) if status.code() == Code::Unimplemented => Ok(()),
-        Err(status) => Err(reason(&status)),
+        Err(status) => Err(with_way_on(reason(&status))),
+    }
+}
+
+/// What a service that speaks TLS and one that does not say of each other explains nothing.
+fn with_way_on(why: String) -> String {
+    // As rustls and h2 word it; they come as text through HTTP/2.
+    if why.contains("received corrupt message") {
+        format!("{why}: it seems to speak no TLS, write http://")
+    } else if why.contains("frame with invalid size") {
+        format!("{why}: it seems to expect TLS, write https:// and name its signer with --ca")
+    } else {
+        why
     }
 }

@@ -72,7 +72,7 @@ pub enum Part {
     },
     /// The batch, or this frame in it, failed: the frame is to be called alone.
     Failed(Failure),
-    /// No batch was tried: the replicas take single frames.
+    /// It was in no batch: the replicas take single frames, or it lacks the picture that they need.
     NotBatched,
 }
 

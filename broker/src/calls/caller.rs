@@ -133,7 +133,7 @@ impl Caller {
     /// Calls until a replica answers, the attempts are used up, or the frame is refused. Waits for as long as no replica
     /// is up. Dropping the future cancels the call under way.
     ///
-    /// A replica that needs no picture gets none. `picture` fetches that of a frame that still refers to it, for a replica
+    /// A replica that needs no picture gets none, unless it refuses the frame without. `picture` fetches that of a frame that still refers to it, for a replica
     /// that looks at it; without one there the frame is skipped.
     pub async fn call(
         &self,
@@ -176,6 +176,7 @@ impl Caller {
                     Some(Content::Reference(_)) => {
                         drop(permit); // others need not wait for a picture
                         let was_alone = isolation.take().is_some();
+                        busy_since = None;
                         progress.set(Phase::FetchingPicture);
                         frame.content = Some(picture.as_mut().await);
                         if was_alone {

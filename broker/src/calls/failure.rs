@@ -9,7 +9,7 @@ pub enum Failure {
     Busy(String),
     /// The call never left: the replica cannot be reached. Tried again elsewhere, not counted.
     NotSent(String),
-    /// This frame can never be processed. Not tried again.
+    /// This frame can never be processed. Not tried again, but for once with its picture if that was left out.
     Refused(String),
     /// The replica went away during the call; the frame may be what killed it.
     Crashed(String),

@@ -325,6 +325,11 @@ mod tests {
                 "line 1, column 19",
                 "function",
             ),
+            (
+                "width > 3 && source.matches('cam(')",
+                "line 1, column 29",
+                "unclosed group",
+            ),
             ("size(results)", "line 1, column", "a number"),
             ("source", "line 1, column 1", "a text"),
             ("labels", "line 1, column 1", "true or false"),

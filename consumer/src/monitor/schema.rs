@@ -3,6 +3,7 @@
 
 use Shape::{Any, Bool, Fields, List, Number, Text};
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use regex::Regex;
 
 /// What a part of an expression stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -148,6 +149,9 @@ fn shape_of(expression: &IdedExpr, scope: &mut Scope) -> Result<Shape, Misfit> {
             for part in call.target.as_deref().into_iter().chain(&call.args) {
                 shapes.push(shape_of(part, scope)?);
             }
+            if call.func_name == "matches" {
+                call.args.iter().try_for_each(pattern)?;
+            }
             Ok(result_of(&call.func_name, &shapes))
         }
         Expr::Comprehension(all) => {
@@ -174,6 +178,22 @@ fn shape_of(expression: &IdedExpr, scope: &mut Scope) -> Result<Shape, Misfit> {
         }),
         Expr::Unspecified => Ok(Any),
     }
+}
+
+/// A pattern that is written out must be one; what is computed shows with the frames.
+fn pattern(expression: &IdedExpr) -> Result<(), Misfit> {
+    let Expr::Literal(LiteralValue::String(text)) = &expression.expr else {
+        return Ok(());
+    };
+    let Err(fault) = Regex::new(text.inner()) else {
+        return Ok(());
+    };
+    // Several lines: the pattern, a mark under the place, and last what is wrong.
+    let fault = fault.to_string();
+    let fault = fault.lines().last().unwrap_or_default();
+    let fault = fault.trim_start_matches("error: ");
+    let why = format!("{:?} is not a regular expression: {fault}", text.inner());
+    Err(Misfit::new(expression, "", why))
 }
 
 fn all_of<'a>(

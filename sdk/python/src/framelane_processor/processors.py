@@ -95,8 +95,8 @@ def batch_processor(
 def frame_processor(
     *, name: str, version: str = "unversioned"
 ) -> Callable[[Callable[[v1.Frame], R]], Processor[[v1.Frame], R]]:
-    """A function of a frame's message: its id, its labels and the results of the stages before. It comes
-    without its picture, which the broker neither fetches nor sends."""
+    """A function of a frame's message: its id, its labels and the results of the stages before. It comes, as
+    a rule, without its picture: the broker need neither fetch nor send it."""
     return lambda function: Processor(function, Settings(name, version, None))
 
 
