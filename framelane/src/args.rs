@@ -1,8 +1,9 @@
 //! The command line.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Error, FromArgMatches, Parser, Subcommand, ValueEnum};
 use pipeline::kafka::KafkaArgs;
 use registry::{Kind, Name, RegistryArgs};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,22 @@ pub struct Args {
     pub access: Access,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Args {
+    /// The command line of this process; ends it if that is wrong.
+    pub fn read() -> Self {
+        let read = Self::read_from(std::env::args_os());
+        read.unwrap_or_else(|fault| fault.exit())
+    }
+
+    /// Where everything is can stand before the command and behind it.
+    fn read_from(
+        line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, Error> {
+        let command = Self::command().mut_args(|arg| arg.global(true));
+        Self::from_arg_matches(&command.try_get_matches_from(line)?)
+    }
 }
 
 /// Where everything is.
@@ -186,6 +203,22 @@ impl std::str::FromStr for What {
                 .parse()
                 .map(Self::Objects)
                 .map_err(|why| format!("{why}; or instances")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_everything_is_can_stand_before_the_command_and_behind_it() {
+        for line in [
+            ["framelane", "--registry", "lab", "get"],
+            ["framelane", "get", "--registry", "lab"],
+        ] {
+            let args = Args::read_from(line).unwrap();
+            assert_eq!(args.access.registry.registry.to_string(), "lab");
         }
     }
 }

@@ -14,13 +14,12 @@ mod top;
 
 use anyhow::Context;
 use args::{Args, Command};
-use clap::Parser;
 use pipeline::service;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read();
     service::run_command(|shutdown| run(args, shutdown))
 }
 
