@@ -315,11 +315,7 @@ impl Caller {
                 let deadline = humantime::format_duration(self.limits.deadline);
                 (Status::Timeout, format!("no answer within {deadline}"))
             }
-            Failure::Refused(text)
-            | Failure::Crashed(text)
-            | Failure::Failed(text)
-            | Failure::NotSent(text)
-            | Failure::Busy(text) => (Status::Error, text.clone()),
+            other => (Status::Error, other.to_string()),
         }
     }
 }
@@ -362,7 +358,9 @@ pub(super) fn account<T>(
         Ok(_) | Err(Failure::Refused(_)) => replica.succeeded(),
         Err(Failure::Busy(_)) => replica.is_busy(),
         Err(Failure::NotSent(_) | Failure::Crashed(_)) => replica.is_up = false,
-        Err(Failure::TimedOut | Failure::Failed(_)) => replica.failed(Instant::now()),
+        Err(why @ (Failure::TimedOut | Failure::Failed(_))) => {
+            replica.failed(Instant::now(), why);
+        }
     });
 }
 

@@ -1,5 +1,6 @@
 //! What a failed call means for the frame, told apart by what is done next.
 
+use std::fmt;
 use tonic::{Code, Status};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,19 @@ pub enum Failure {
     TimedOut,
     /// The processor failed, or its reply is not one to this call.
     Failed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Busy(text)
+            | Self::NotSent(text)
+            | Self::Refused(text)
+            | Self::Crashed(text)
+            | Self::Failed(text) => f.write_str(text),
+        }
+    }
 }
 
 impl From<Status> for Failure {

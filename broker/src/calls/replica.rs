@@ -1,6 +1,7 @@
 //! One address of a processor: its connection, what it can take, and how it has been doing.
 
 use super::batcher::BatchLimits;
+use super::failure::Failure;
 use processor_proto::MAX_MESSAGE_BYTES;
 use processor_proto::v1::DescribeResponse;
 use processor_proto::v1::processor_client::ProcessorClient;
@@ -95,7 +96,7 @@ impl Replica {
         }
     }
 
-    pub fn failed(&mut self, now: Instant) {
+    pub fn failed(&mut self, now: Instant, why: &Failure) {
         self.failures_in_row += 1;
         if self.failures_in_row < OUTLIER_FAILURES || self.is_ejected(now) {
             return;
@@ -104,7 +105,7 @@ impl Replica {
         let time = doubled.min(LONGEST_EJECTION);
         self.ejections_in_row += 1;
         self.ejected_until = Some(now + time);
-        tracing::warn!(replica = %self.address, failures = self.failures_in_row, ?time,
+        tracing::warn!(replica = %self.address, failures = self.failures_in_row, last = %why, ?time,
             "the replica fails again and again; others are preferred for a while");
     }
 
@@ -161,14 +162,14 @@ mod tests {
     #[tokio::test]
     async fn an_outlier_is_ejected_for_longer_each_time_and_forgiven_after_a_success() {
         let mut replica = replica(8);
-        let now = Instant::now();
-        (1..OUTLIER_FAILURES).for_each(|_| replica.failed(now));
+        let (now, why) = (Instant::now(), Failure::TimedOut);
+        (1..OUTLIER_FAILURES).for_each(|_| replica.failed(now, &why));
         assert!(!replica.is_ejected(now));
-        replica.failed(now);
+        replica.failed(now, &why);
         assert!(replica.is_ejected(now + FIRST_EJECTION / 2));
         let later = now + FIRST_EJECTION;
         assert!(!replica.is_ejected(later));
-        replica.failed(later);
+        replica.failed(later, &why);
         assert!(replica.is_ejected(later + FIRST_EJECTION));
         replica.succeeded();
         assert!(!replica.is_ejected(later));
