@@ -50,8 +50,8 @@ class ConfigError(Exception):
 
 
 class InvalidFrame(Exception):
-    """This frame can never be processed: the broker does not try again, but for once with its picture if it came without
-    (INVALID_ARGUMENT)."""
+    """This frame can never be processed: the broker does not try again, but for once with its picture if it came
+    without (INVALID_ARGUMENT)."""
 
 
 class Busy(Exception):
