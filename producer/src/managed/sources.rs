@@ -147,11 +147,12 @@ impl Sources {
     }
 
     /// Waits until one has ended; for ever if none runs. Some if it failed after it had begun, so that frames of it may be
-    /// missing: why. Cancel-safe.
+    /// missing, or panicked: why. Cancel-safe.
     pub async fn ended(&mut self) -> Option<String> {
         let Some(ended) = self.running.join_next_with_id().await else {
             return std::future::pending().await;
         };
+        let has_panicked = ended.is_err();
         let (id, outcome) = match ended {
             Ok((id, result)) => (id, outcome_of(result, &self.crew.own())),
             Err(cause) => (cause.id(), Outcome::Failed(format!("it panicked: {cause}"))),
@@ -169,12 +170,14 @@ impl Sources {
                 Some(why.clone())
             }
         };
-        let slot = self.slots.get_mut(&name)?;
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return failure; // every run has its slot
+        };
         let has_begun = slot
             .run()
             .is_some_and(|run| run.progress.snapshot().epoch > 0);
         slot.ended(outcome, Instant::now());
-        failure.filter(|_| has_begun)
+        failure.filter(|_| has_begun || has_panicked)
     }
 
     /// Closes all of them, in order: what was captured is in Kafka, and the record that says that it was stopped. Returns
