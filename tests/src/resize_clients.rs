@@ -1,6 +1,7 @@
 //! `resize-clients` on real services: every frame of every instance is on disk once, whatever the services do.
 
 use crate::harness::{Process, clip, processor, run, wait_for};
+use crate::security_lab::files;
 use imagesize::ImageSize;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -316,9 +317,12 @@ fn what_is_wrong_is_said_with_the_way_on() {
     let address = closed.local_addr().unwrap();
     drop(closed);
     let (_echo, echo) = processor(&["echo"]);
+    let as_tls = echo.replace("http://", "https://");
+    let (certificate, key) = (files().path("server.pem"), files().path("server.key"));
+    let (_tls, plain) = processor(&["echo", "--tls-cert", &certificate, "--tls-key", &key]);
     for (line, code, words) in [
-        (format!("0 1 {clip}"), 2, &["<N>"][..]),
-        (format!("four 1 {clip}"), 2, &["<N>"]),
+        (format!("0 1 {clip}"), 2, &["<N>", "1 to 1000"][..]),
+        (format!("four 1 {clip}"), 2, &["<N>", "1 to 1000"]),
         (format!("2 -1 {clip}"), 2, &["<M>"]),
         (
             "2 1 /nowhere/clip.mp4".to_owned(),
@@ -350,6 +354,16 @@ fn what_is_wrong_is_said_with_the_way_on() {
             format!("1 0 {clip} --endpoint {echo} --out {place}"),
             1,
             &["gives no picture", "processor resize"],
+        ),
+        (
+            format!("1 0 {clip} --endpoint {as_tls} --out {place}"),
+            1,
+            &["speak no TLS", "http://"],
+        ),
+        (
+            format!("1 0 {clip} --endpoint {plain} --out {place}"),
+            1,
+            &["expect TLS", "--ca"],
         ),
     ] {
         check(&line, code, words);
