@@ -116,21 +116,27 @@ fn with_content(record: Outgoing, content: Content) -> Outgoing {
     .expect("a small frame")
 }
 
+/// Sends 40 frames with pictures through a broker to this processor; returns the output's topic.
+fn forty_through(looker: &Looker, more: &[&str]) -> String {
+    let input = topic(shared(), 1);
+    publish(shared(), &input, "a", 0..40);
+    let (_runtime, address) = looker.serve(([127, 0, 0, 1], 0).into());
+    let broker = broker(shared(), &input, &[&format!("http://{address}")], more);
+    let output = format!("{input}.out");
+    Follower::new(shared(), &output).wait_for(40);
+    assert!(broker.stop().success());
+    output
+}
+
 #[test]
 fn a_processor_that_needs_no_pictures_is_sent_none_and_the_output_has_them() {
     let servers = shared();
     for batch in [1, 4] {
-        let input = topic(servers, 1);
-        publish(servers, &input, "a", 0..40);
         let looker = Looker {
             batch,
             ..Looker::new(false)
         };
-        let (_runtime, address) = looker.serve(([127, 0, 0, 1], 0).into());
-        let broker = broker(servers, &input, &[&format!("http://{address}")], &[]);
-        let output = format!("{input}.out");
-        Follower::new(servers, &output).wait_for(40);
-        assert!(broker.stop().success());
+        let output = forty_through(&looker, &[]);
         assert_complete(&read_committed(servers, &output), &["a"], 40); // their pixels too
         assert_eq!(looker.sequences("missing"), (0..40).collect::<Vec<_>>());
         assert_eq!(looker.sequences("inline"), [0; 0]);
@@ -184,19 +190,12 @@ fn a_processor_that_comes_in_the_place_of_one_without_pictures_gets_those_it_nee
 fn a_processor_that_refuses_frames_without_pictures_gets_them_whatever_it_says_of_itself() {
     let servers = shared();
     for batch in [1, 4] {
-        let input = topic(servers, 1);
-        publish(servers, &input, "a", 0..40);
         let looker = Looker {
             batch,
             insists: true,
             ..Looker::new(false)
         };
-        let (_runtime, address) = looker.serve(([127, 0, 0, 1], 0).into());
-        let more = ["--attempts", "1", "--backoff", "5ms"];
-        let broker = broker(servers, &input, &[&format!("http://{address}")], &more);
-        let output = format!("{input}.out");
-        Follower::new(servers, &output).wait_for(40);
-        assert!(broker.stop().success());
+        let output = forty_through(&looker, &["--attempts", "1", "--backoff", "5ms"]);
         assert_eq!(looker.sequences("inline"), (0..40).collect::<Vec<_>>());
         let lines = consume(servers, &output, &[]).kind("frame").0;
         assert_eq!(lines.len(), 40);
