@@ -308,7 +308,8 @@ impl Engine {
 
     fn begin(&mut self, lane: LaneId, input: Origin, frame: processor_proto::v1::Frame) {
         let offset = input.offset;
-        let resolving = (self.balancer.needs_pixels())
+        let needs_pixels = self.balancer.needs_pixels();
+        let resolving = needs_pixels
             .then(|| self.work.resolver.resolve(&frame))
             .flatten();
         let progress = Arc::new(Progress::default());
