@@ -8,6 +8,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -149,18 +151,44 @@ async fn is_serving(target: &Target, address: SocketAddr) -> Result<(), String> 
         )),
         // Without the health service a server that answers at all counts as healthy.
         Err(status) if status.code() == Code::Unimplemented => Ok(()),
-        Err(status) => Err(with_way_on(reason(&status))),
+        Err(status) => {
+            let why = reason(&status);
+            Err(match way_on(target, address).await {
+                Some(way_on) => format!("{why}: {way_on}"),
+                None => why,
+            })
+        }
     }
 }
 
-/// What a service that speaks TLS and one that does not say of each other explains nothing.
-fn with_way_on(why: String) -> String {
-    // As rustls and h2 word it; they come as text through HTTP/2.
-    if why.contains("received corrupt message") {
-        format!("{why}: it seems to speak no TLS, write http://")
-    } else if why.contains("frame with invalid size") {
-        format!("{why}: it seems to expect TLS, write https:// and name its signer with --ca")
-    } else {
-        why
+/// What to write if one side speaks TLS and the other does not. Which error a call ends with then depends on when the
+/// service hangs up.
+async fn way_on(target: &Target, address: SocketAddr) -> Option<&'static str> {
+    let by_tls = target.uri.scheme_str() == Some("https");
+    match (by_tls, expects_tls(address).await?) {
+        (true, false) => Some("it seems to speak no TLS, write http://"),
+        (false, true) => {
+            Some("it seems to expect TLS, write https:// and name its signer with --ca")
+        }
+        _ => None,
+    }
+}
+
+/// By its answer to a plain greeting of HTTP/2; None if it gives none that says so.
+async fn expects_tls(address: SocketAddr) -> Option<bool> {
+    const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"; // RFC 9113, 3.4
+    const ALERT: u8 = 21; // RFC 8446, 5.1
+    const SETTINGS: u8 = 4; // RFC 9113, 6.5, at byte 3 of its frame
+    let answer = async {
+        let mut service = TcpStream::connect(address).await?;
+        service.write_all(GREETING).await?;
+        let mut answer = [0; 4];
+        service.read_exact(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    match tokio::time::timeout(CHECK_TIMEOUT, answer).await {
+        Ok(Ok([ALERT, ..])) => Some(true),
+        Ok(Ok([_, _, _, SETTINGS])) => Some(false),
+        _ => None,
     }
 }
