@@ -161,9 +161,9 @@ fn a_scheduled_source_is_open_within_its_spans_only() {
 }
 
 /// Two producers of one host, the one at work first, with a source that is live.
-fn two_producers(lab: &Lab, source: &str) -> (Process, Process) {
+fn two_producers(lab: &Lab, source: &str, more: &str) -> (Process, Process) {
     let one = lab.producer();
-    lab.apply_pattern(source, "");
+    lab.apply_pattern(source, more);
     lab.wait_for_state(source, SourceState::Live);
     let other = lab.producer();
     lab.wait_for_instance("the one that stands by", |instance| {
@@ -192,7 +192,7 @@ fn assert_three_whole_epochs(source: &str) {
 fn a_killed_producer_is_replaced_by_the_one_that_stands_by() {
     let lab = Lab::new(shared());
     let source = name();
-    let (killed, heir) = two_producers(&lab, &source);
+    let (killed, heir) = two_producers(&lab, &source, "");
     killed.kill9();
     wait_for_epoch(&lab, &source, 2);
     assert!(heir.stop().success());
@@ -212,7 +212,7 @@ fn a_killed_producer_is_replaced_by_the_one_that_stands_by() {
 fn a_producer_that_was_only_taken_for_dead_stands_by_when_it_comes_back() {
     let lab = Lab::new(shared());
     let source = name();
-    let (stalled, heir) = two_producers(&lab, &source);
+    let (stalled, heir) = two_producers(&lab, &source, "");
     stalled.signal(Signal::SIGSTOP);
     wait_for_epoch(&lab, &source, 2);
     stalled.signal(Signal::SIGCONT);
@@ -235,7 +235,7 @@ fn a_producer_that_was_only_taken_for_dead_stands_by_when_it_comes_back() {
 fn a_producer_that_was_taken_for_dead_opens_its_sources_anew_if_its_heir_has_ended() {
     let lab = Lab::new(shared());
     let source = name();
-    let (stalled, heir) = two_producers(&lab, &source);
+    let (stalled, heir) = two_producers(&lab, &source, "");
     stalled.signal(Signal::SIGSTOP);
     wait_for_epoch(&lab, &source, 2);
     assert!(heir.stop().success());
@@ -243,6 +243,36 @@ fn a_producer_that_was_taken_for_dead_opens_its_sources_anew_if_its_heir_has_end
     wait_for_epoch(&lab, &source, 3);
     assert!(stalled.stop().success());
     assert_three_whole_epochs(&source);
+}
+
+#[test]
+fn frames_that_wait_for_a_silent_kafka_are_not_given_up_when_another_producer_takes_its_turn() {
+    let mut kafka = Kafka::start_jars(&Options::default()).expect("a Kafka of this test's own");
+    let servers = kafka.bootstrap_servers().to_owned();
+    let lab = Lab::new(&servers);
+    let source = name();
+    let (one, other) = two_producers(&lab, &source, "  options: {resize: 1280x720}");
+    kafka.pause().expect("a node of our own");
+    // Long enough that both join their group anew: about every second time the other one gets the turn.
+    std::thread::sleep(Duration::from_secs(40));
+    kafka.resume().expect("it was paused");
+    let (resumed, has_turn) = (Instant::now(), "this producer is at work");
+    wait_for("the next turn", || {
+        let turns = one.log().matches(has_turn).count() + other.log().matches(has_turn).count();
+        let is_kept = resumed.elapsed() > Duration::from_secs(20);
+        (turns > 1 || is_kept).then_some(())
+    });
+    let epoch = 1 + other.log().matches(has_turn).count() as u64;
+    wait_for_epoch(&lab, &source, epoch);
+    assert!(other.stop().success());
+    assert!(one.stop().success());
+    let lines = consume(&servers, &source, &["--verify-picture"]);
+    for epoch in lines.epochs(&source) {
+        let count = assert_whole(&lines, &source, epoch);
+        lines.assert_run(&source, epoch, count, "stopped");
+    }
+    let order: Vec<_> = lines.0.iter().map(|line| line["epoch"].as_u64()).collect();
+    assert!(order.is_sorted(), "the epochs overlap");
 }
 
 #[test]
@@ -270,7 +300,7 @@ fn an_import_goes_on_behind_the_last_frame_that_the_killed_producer_wrote() {
 fn a_producer_that_ends_hands_its_sources_over() {
     let lab = Lab::new(shared());
     let source = name();
-    let (ending, heir) = two_producers(&lab, &source);
+    let (ending, heir) = two_producers(&lab, &source, "");
     assert!(ending.stop().success());
     wait_for_epoch(&lab, &source, 2);
     assert!(heir.stop().success());

@@ -82,6 +82,7 @@ pub async fn run(
     };
     let result = managed.serve(&mut turn, &shutdown).await;
     let failures = managed.sources.close_all("its producer ends").await;
+    managed.report(); // the one that takes over waits for it
     // Another takes over when the sources have ended, not before.
     turn.close().await;
     managed.reporter.close().await;
@@ -118,7 +119,7 @@ impl Managed {
             TurnEvent::Ours => {
                 tracing::info!(host, "this producer is at work");
                 self.place = Place::AtWork;
-                self.sources.begin_turn();
+                self.sources.begin_turn(Instant::now());
             }
             TurnEvent::Leaves(done) => {
                 self.stand_by().await;
@@ -146,6 +147,7 @@ impl Managed {
         // What failed is logged; the sources are another's now.
         let why = "another producer of its host takes over";
         drop(self.sources.close_all(why).await);
+        self.report(); // the other waits for it
         self.freeze = Freeze::default(); // the time that took was no freeze
     }
 

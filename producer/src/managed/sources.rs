@@ -67,6 +67,8 @@ pub struct Sources {
     kafka: KafkaConfig,
     crew: Crew,
     slots: BTreeMap<String, Slot>,
+    /// Until then, nothing is opened that another of the crew still runs.
+    others_leave_until: Option<Instant>,
     running: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, String>,
 }
@@ -78,6 +80,7 @@ impl Sources {
             kafka,
             crew,
             slots: BTreeMap::new(),
+            others_leave_until: None,
             running: JoinSet::new(),
             names: HashMap::new(),
         }
@@ -89,8 +92,10 @@ impl Sources {
         slots.map(|(name, slot)| (name.as_str(), slot))
     }
 
-    /// The turn of this producer has come.
-    pub fn begin_turn(&mut self) {
+    /// The turn of this producer has come. One that was killed is lost to the registry before Kafka gives its turn away; who
+    /// has lost its turn because Kafka was silent is there, with frames that wait for Kafka, and gets the time to hand them in.
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.others_leave_until = Some(now + STOP_GRACE);
         self.slots.values_mut().for_each(Slot::begin_turn);
     }
 
@@ -110,8 +115,13 @@ impl Sources {
             if !slot.is_at(source.version) {
                 slot.declare(spec::declared(source), source.version);
             }
-            if slot.waits_until_free() && self.crew.does_another_run(view, name) {
+            let does_another_run = self.crew.does_another_run(view, name);
+            if slot.waits_until_free() && does_another_run {
                 slot.has_another(now.instant);
+            }
+            let others_leave = self.others_leave_until > Some(now.instant);
+            if others_leave && does_another_run && slot.run().is_none() {
+                continue;
             }
             if let Some(config) = slot.step(view.watchers(name), now) {
                 self.start(name, config, now);
