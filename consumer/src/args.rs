@@ -207,7 +207,7 @@ pub struct ManagedArgs {
     #[arg(long, requires = "name", conflicts_with_all = DECLARED)]
     pub managed: bool,
 
-    /// The consumer's name in the registry. Its group is framelane.consumer.NAME: several of a name share the work
+    /// The consumer's name in the registry. Its group is REGISTRY.consumer.NAME: several of a name share the work
     #[arg(long, value_name = "NAME", requires = "managed")]
     pub name: Option<Name>,
 

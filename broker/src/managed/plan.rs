@@ -47,17 +47,17 @@ pub struct Essence {
 /// Everything that is to run, by its consumer group.
 pub fn plan(flows: &[Flow], objects: &Objects, process: &Args) -> BTreeMap<String, Wanted> {
     let flows = flows.iter();
-    let wanted = flows.map(|flow| (group(flow), wanted(flow, objects, process)));
+    let wanted = flows.map(|flow| (group(flow, process), wanted(flow, objects, process)));
     wanted.collect()
 }
 
 /// One for each stage with an output of its own, and for each input of those that have one per input. Names have no slash,
-/// so no two stages share a group.
-fn group(flow: &Flow) -> String {
-    let place = flow.place();
+/// so no two stages share a group, also if several registries share a Kafka.
+fn group(flow: &Flow, process: &Args) -> String {
+    let (registry, place) = (&process.managed.registry.registry, flow.place());
     match (&flow.stage.to, &flow.inputs[..]) {
-        (None, [input]) => format!("framelane.{place}/{input}"),
-        _ => format!("framelane.{place}"),
+        (None, [input]) => format!("{registry}.{place}/{input}"),
+        _ => format!("{registry}.{place}"),
     }
 }
 
@@ -127,7 +127,7 @@ fn words(flow: &Flow, process: &Args) -> Vec<String> {
             .map(|topic| format!("--{option}={topic}")),
     );
     words.push(format!("--output={}", flow.output));
-    words.push(format!("--group={}", group(flow)));
+    words.push(format!("--group={}", group(flow, process)));
     words.push(format!("--memory-mib={}", process.memory_mib));
     words.extend(
         process
@@ -249,10 +249,25 @@ spec:
             })
             .collect();
         let expected = [
-            ("framelane.x/a/cam0", "cam0".to_owned(), "cam0.a", 4),
-            ("framelane.x/a/cam1", "video1".to_owned(), "cam1.a", 4),
-            ("framelane.x/b", "cam0.a,video1".to_owned(), "both", 4),
-            ("framelane.x/j", "cam0.a,cam0".to_owned(), "all", 4),
+            (
+                "framelane.registry.x/a/cam0",
+                "cam0".to_owned(),
+                "cam0.a",
+                4,
+            ),
+            (
+                "framelane.registry.x/a/cam1",
+                "video1".to_owned(),
+                "cam1.a",
+                4,
+            ),
+            (
+                "framelane.registry.x/b",
+                "cam0.a,video1".to_owned(),
+                "both",
+                4,
+            ),
+            ("framelane.registry.x/j", "cam0.a,cam0".to_owned(), "all", 4),
         ];
         assert_eq!(found, expected);
     }
@@ -267,7 +282,7 @@ spec:
             (args.in_flight, args.window, args.instance.as_deref()),
             (Some(3), 9, Some("i"))
         );
-        assert_eq!(ready.config.group, "framelane.x/a/cam0");
+        assert_eq!(ready.config.group, "framelane.registry.x/a/cam0");
         assert_eq!(
             ready.processor.map(|settings| settings.targets.len()),
             Some(2)
@@ -299,7 +314,7 @@ spec:
     #[test]
     fn a_processor_that_is_not_declared_is_waited_for() {
         let planned = planned("{name: a, from: [cam0], processor: q}");
-        let why = planned["framelane.x/a/cam0"]
+        let why = planned["framelane.registry.x/a/cam0"]
             .work
             .as_ref()
             .expect_err("it runs");

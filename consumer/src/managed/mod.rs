@@ -117,6 +117,7 @@ impl Following {
     fn check(&self, consumer: &Versioned<Consumer>) -> Result<Declared, String> {
         let settings = &self.settings;
         let config = spec::config(
+            &settings.registry,
             &settings.name,
             &consumer.spec,
             &settings.kafka,

@@ -24,6 +24,7 @@ const SAID_OTHERWISE: [&str; 10] = [
 
 /// What to run, of no topic yet; or why it cannot be run.
 pub fn config(
+    registry: &str,
     name: &Name,
     spec: &Consumer,
     kafka: &KafkaConfig,
@@ -43,7 +44,7 @@ pub fn config(
     let mut words = vec!["consumer".to_owned()];
     // A name must be there, and is not read.
     words.extend(["--topic", "managed", "--group"].map(str::to_owned));
-    words.push(group_of_consumer(name));
+    words.push(group_of_consumer(registry, name));
     words.extend(spec.sinks.iter().map(|sink| format!("--sink={sink}")));
     words.extend(spec.options.words());
     // What is refused is said to everybody who may see the registry.
@@ -95,7 +96,7 @@ mod tests {
             when_closed: Default::default(),
         };
         let kafka = KafkaConfig::new("kafka:9092").unwrap();
-        config(&"m1".parse().unwrap(), &spec, &kafka, commands)
+        config("lab", &"m1".parse().unwrap(), &spec, &kafka, commands)
     }
 
     #[test]
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(config.sink_options.fps, Some(12.0));
         assert_eq!(config.kafka.bootstrap_servers(), "kafka:9092");
         let group = config.group.expect("managed consumers have one").group;
-        assert_eq!(group, "framelane.consumer.m1");
+        assert_eq!(group, "lab.consumer.m1");
         assert!(config.topics.is_empty());
     }
 

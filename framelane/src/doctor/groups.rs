@@ -22,7 +22,12 @@ pub type Groups = BTreeMap<String, Group>;
 
 /// Groups without progress anywhere are left out: nothing is to be lost there. A declared consumer only has to read what is
 /// assigned to it.
-pub fn look(inspector: &Inspector, ends: &Ends, view: &View) -> Result<Groups, KafkaFault> {
+pub fn look(
+    inspector: &Inspector,
+    ends: &Ends,
+    registry: &str,
+    view: &View,
+) -> Result<Groups, KafkaFault> {
     let lanes: Vec<TopicPartition> = ends.keys().cloned().collect();
     let assigned: BTreeMap<String, BTreeSet<&str>> = view
         .assignments()
@@ -30,7 +35,7 @@ pub fn look(inspector: &Inspector, ends: &Ends, view: &View) -> Result<Groups, K
             let sources = one.spec.sources.iter();
             let topics = sources.filter_map(|name| view.topic_of(name));
             (
-                group_of_consumer(&one.name),
+                group_of_consumer(registry, &one.name),
                 topics.map(Name::as_str).collect(),
             )
         })

@@ -68,7 +68,7 @@ async fn look(registry: &Registry, findings: Option<&mut Findings>) -> anyhow::R
             clock(&kafka, &mut found);
         }
         let ends = transactions::look(&inspector, &topics)?;
-        let groups = groups::look(&inspector, &ends, &view)?;
+        let groups = groups::look(&inspector, &ends, &topic, &view)?;
         anyhow::Ok((Look { ends, groups }, found))
     });
     let (look, found) = looking.await.context("looking at Kafka")??;

@@ -54,6 +54,6 @@ pub struct Assignment {
 }
 
 /// The consumer group of a managed consumer.
-pub fn group_of_consumer(name: &super::Name) -> String {
-    format!("framelane.consumer.{name}")
+pub fn group_of_consumer(registry: &str, name: &super::Name) -> String {
+    format!("{registry}.consumer.{name}")
 }
