@@ -8,6 +8,7 @@ use crate::report::{LaneReport, ReplicaReport, StageReport};
 use metrics::Label;
 use pipeline::kafka::{FeedControl, TopicPartition};
 use pipeline::ordering::{Delivery, LaneId};
+use pipeline::say;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -138,7 +139,7 @@ impl Status {
         self.last_line = Instant::now();
         let report = self.report(second, since);
         match &self.show {
-            Show::Line => eprintln!("{report}"),
+            Show::Line => say(&report),
             Show::Report { reports, .. } => {
                 reports.send_replace(report);
             }

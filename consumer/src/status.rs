@@ -4,6 +4,7 @@ use crate::delivery::{Content, Delivery};
 use crate::stages::{Names, times};
 use crate::tally::Tally;
 use pipeline::kafka::{FeedControl, TopicPartition};
+use pipeline::say;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -100,7 +101,7 @@ impl Status {
         let since = now - self.last_line;
         let all = self.lags.as_ref();
         let lag = all.map(|lags| lags.iter().map(|(_, lag)| lag).sum());
-        eprintln!("{}", self.tally.line(since, lag));
+        say(self.tally.line(since, lag));
         self.last_line = now;
         if self.asking.as_ref().is_none_or(JoinHandle::is_finished) {
             let (control, positions) = (self.control.clone(), positions());

@@ -3,10 +3,11 @@
 use crate::args::Access;
 use anyhow::Context;
 use pipeline::kafka::KafkaConfig;
+use pipeline::say;
 use pipeline::service::ConfigError;
 use registry::yaml::{self, Document};
 use registry::{Registry, RegistryError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 /// The registry, read to its end.
@@ -62,11 +63,7 @@ fn read(file: &Path) -> anyhow::Result<(String, String)> {
 
 /// Prints to standard output. Whoever listened may have gone (`| head`): that is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("writing to standard output"),
-    }
+    pipeline::print(text).context("writing to standard output")
 }
 
 /// Names what is in Kafka of these kinds, or of one name, and is not shown as it is there.
@@ -77,11 +74,11 @@ pub fn warn_if_unreadable(view: &registry::View, kinds: &[registry::Kind], name:
             kinds.iter().any(|one| one.word() == kind) && name.is_none_or(|name| name == of);
         let is_foreign = kinds.len() == registry::Kind::ALL.len() && name.is_none();
         if is_asked || is_foreign {
-            eprintln!(
+            say(format_args!(
                 "warning: {key}: its newest record (version {}) cannot be read by this release: {}; services go on with what \
                  they knew of it before",
                 one.version, one.why
-            );
+            ));
         }
     }
 }
@@ -89,6 +86,8 @@ pub fn warn_if_unreadable(view: &registry::View, kinds: &[registry::Kind], name:
 /// Said beside every answer that may be old.
 pub fn warn_if_away(view: &registry::View) {
     if let Some(since) = view.away_since() {
-        eprintln!("warning: Kafka has not answered since {since}: this is what was known then");
+        say(format_args!(
+            "warning: Kafka has not answered since {since}: this is what was known then"
+        ));
     }
 }

@@ -22,4 +22,4 @@ pub mod service;
 pub mod trace;
 pub mod wire;
 
-pub use processor_proto::{check_whole, envelope, excerpt, v1};
+pub use processor_proto::{check_whole, envelope, excerpt, print, say, v1};

@@ -86,7 +86,7 @@ fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// Prints the error with its causes and chooses the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    crate::say(format_args!("error: {error:#}"));
     let is_configuration = error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause
@@ -110,6 +110,7 @@ fn init_logging(default_filter: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false) // that stderr is gone is told on stderr, with a panic
         .try_init();
 }
 

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
-use processor_proto::{ServeError, shutdown_on_signals};
+use processor_proto::{ServeError, say, shutdown_on_signals};
 use processors::{RunError, cli::Cli, config::Config};
 use tracing_subscriber::EnvFilter;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let config = match Config::try_from(Cli::parse()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             return BAD_CONFIGURATION.into();
         }
     };
@@ -24,11 +24,12 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false) // that stderr is gone is told on stderr, with a panic
         .init();
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             match error.downcast_ref() {
                 Some(
                     RunError::Cascade(_) | RunError::Model(_) | RunError::Serve(ServeError::Tls(_)),

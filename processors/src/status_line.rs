@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use processor_proto::Counts;
+use processor_proto::{Counts, say};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Prints to stderr until it is dropped.
@@ -15,7 +15,9 @@ pub async fn every_second(name: &str, counts: &Counts) -> Infallible {
         let now: Instant = ticks.tick().await;
         let (ok, not_ok, in_flight) = (counts.ok(), counts.not_ok(), counts.in_flight());
         let fps = (ok - seen) as f64 / (now - last).as_secs_f64();
-        eprintln!("{name}: {fps:.1} fps, {in_flight} in flight, {ok} ok, {not_ok} not ok");
+        say(format_args!(
+            "{name}: {fps:.1} fps, {in_flight} in flight, {ok} ok, {not_ok} not ok"
+        ));
         (last, seen) = (now, ok);
     }
 }

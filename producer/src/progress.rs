@@ -1,5 +1,6 @@
 //! What a source has done so far: for the status line, the summary and the metrics.
 
+use pipeline::say;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -209,7 +210,7 @@ pub async fn report(sources: Vec<Arc<Progress>>, end: CancellationToken) {
         }
         let pairs = sources.iter().zip(&mut meters);
         for (source, meter) in pairs.filter(|(source, _)| !source.has_ended.load(Relaxed)) {
-            eprintln!("{}", source.line(meter.fps(source)));
+            say(source.line(meter.fps(source)));
         }
     }
 }

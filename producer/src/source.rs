@@ -30,6 +30,7 @@ use anyhow::Context;
 use pipeline::kafka::{
     Admin, KafkaConfig, TopicPartition, TransactionalWriter, Writer, partition_of,
 };
+use pipeline::say;
 use pipeline::service::ConfigError;
 use pipeline::v1::FrameId;
 use std::sync::Arc;
@@ -192,9 +193,9 @@ impl Running {
             }
             Ok(Plan::Complete { frames }) => {
                 opened.close().await;
-                eprintln!(
+                say(format_args!(
                     "{id}: already complete: Kafka holds all {frames} frames and the end of the stream"
-                );
+                ));
                 Ok(None)
             }
             Err(fault) => {
@@ -304,7 +305,7 @@ impl Running {
             Ok(_) => "stopped",
             Err(_) => "failed",
         };
-        eprintln!("{}", self.progress.summary(ended, start.elapsed()));
+        say(self.progress.summary(ended, start.elapsed()));
         result?;
         Ok(joined?)
     }

@@ -2,6 +2,7 @@
 
 use crate::instance::Outcome;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use processor_proto::say;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,12 +10,17 @@ use std::time::{Duration, Instant};
 /// Between two plain lines of an instance.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 const WAITING: &str = "{prefix:>14} {msg}";
-const RUNNING: &str = "{prefix:>14} [{bar:32}] {pos:>6}/{len} {msg}";
+/// The bar takes what the rest leaves of the line.
+const RUNNING: &str = "{prefix:>14} [{wide_bar}] {pos:>6}/{len} {msg}";
+/// Above and below the bars.
+const SPARE_LINES: u16 = 2;
 
 /// One row an instance.
 #[derive(Debug)]
 pub struct Board {
     bars: MultiProgress,
+    /// How many there are of each kind, where a terminal has no line for each: then only those that run have one.
+    counts: Option<ProgressBar>,
     /// False: plain lines.
     has_terminal: bool,
     rows: Mutex<Vec<Row>>,
@@ -37,8 +43,18 @@ impl Board {
         let target = ProgressDrawTarget::stderr();
         let has_terminal = !target.is_hidden();
         let bars = MultiProgress::with_draw_target(target);
+        let lines = console::Term::stderr().size().0.saturating_sub(SPARE_LINES);
+        let has_lines = instances <= lines.into();
+        let counts = (has_terminal && !has_lines)
+            .then(|| bars.add(ProgressBar::new_spinner().with_style(style("{msg}"))));
         let row = |number: u32| {
-            let bar = bars.add(ProgressBar::new(expected).with_style(style(WAITING)));
+            let hidden = ProgressDrawTarget::hidden();
+            let bar = ProgressBar::with_draw_target(Some(expected), hidden);
+            let bar = bar.with_style(style(WAITING));
+            let bar = match counts {
+                None => bars.add(bar),
+                Some(_) => bar,
+            };
             let name = format!("vid-instance{number}");
             bar.set_prefix(name.clone());
             bar.set_message(format!("starts at {:.1} s", start_of(number).as_secs_f64()));
@@ -51,9 +67,11 @@ impl Board {
                 has_ended: false,
             }
         };
+        let rows = (1..=instances).map(row).collect();
         Self {
-            rows: Mutex::new((1..=instances).map(row).collect()),
+            rows: Mutex::new(rows),
             bars,
+            counts,
             has_terminal,
         }
     }
@@ -64,12 +82,15 @@ impl Board {
             // A terminal that is gone needs no lines.
             let _ = self.bars.println(line);
         } else {
-            eprintln!("{line}");
+            say(line);
         }
     }
 
     pub fn has_started(&self, number: u32) {
         self.change(number, |row| {
+            if self.counts.is_some() {
+                row.bar = self.bars.add(row.bar.clone());
+            }
             row.started = Some(Instant::now());
             row.bar.set_style(style(RUNNING));
             row.bar.set_message("");
@@ -99,6 +120,9 @@ impl Board {
                 None => format!("{fps:.1} fps, complete in {seconds:.1} s"),
                 Some(_) => format!("{fps:.1} fps, failed after {seconds:.1} s"),
             });
+            if self.counts.is_some() {
+                self.bars.remove(&row.bar);
+            }
         });
         let name = format!("vid-instance{}", outcome.number);
         self.say(&match &outcome.error {
@@ -129,18 +153,29 @@ impl Board {
                     row.bar.set_message(format!("{fps:.1} fps"));
                 } else {
                     let seconds = started.elapsed().as_secs_f64();
-                    eprintln!(
+                    say(format_args!(
                         "{}: {frames}{of} frames, {fps:.1} fps, {seconds:.1} s",
                         row.name
-                    );
+                    ));
                 }
             }
         }
     }
 
     fn change(&self, number: u32, change: impl FnOnce(&mut Row)) {
-        if let Some(row) = self.rows().get_mut(number as usize - 1) {
+        let mut rows = self.rows();
+        if let Some(row) = rows.get_mut(number as usize - 1) {
             change(row);
+        }
+        if let Some(counts) = &self.counts {
+            let ended = rows.iter().filter(|row| row.has_ended).count();
+            let started = rows.iter().filter(|row| row.started.is_some()).count();
+            counts.set_message(format!(
+                "{} instances: {} waiting, {} running, {ended} ended",
+                rows.len(),
+                rows.len() - started,
+                started - ended,
+            ));
         }
     }
 

@@ -35,6 +35,7 @@ use crate::summary::Summary;
 use crate::targets::Target;
 use crate::video::{Video, VideoError};
 use anyhow::Context;
+use processor_proto::print;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
@@ -84,13 +85,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         never = board.follow() => match never {},
     };
     let summary = Summary::of(&config, &outcomes, began.elapsed());
-    print!("{summary}");
-    if let Some(path) = &config.json {
-        summary.save(path)?;
-    }
+    let saved = config
+        .json
+        .as_ref()
+        .map_or(Ok(()), |path| summary.save(path));
+    let printed = print(&summary.to_string()).context("writing the table to standard output");
     if let Some(local) = local {
         local.stop().await;
     }
+    saved.and(printed)?;
     let failed: Vec<_> = outcomes.into_iter().filter_map(|o| o.error).collect();
     match failed.len() {
         0 => Ok(()),

@@ -1,7 +1,7 @@
 //! `resize-clients`: see `resize-clients --help`.
 
 use clap::Parser;
-use processor_proto::shutdown_on_signals;
+use processor_proto::{say, shutdown_on_signals};
 use resize_clients::cli::Cli;
 use resize_clients::config::{Config, ConfigError};
 use std::io::IsTerminal;
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match Config::try_from(Cli::parse()).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(format_args!("error: {error:#}"));
             let is_configuration = error.chain().any(|cause| cause.is::<ConfigError>());
             ExitCode::from(if is_configuration {
                 BAD_CONFIGURATION
@@ -36,6 +36,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false) // that stderr is gone is told on stderr, with a panic
         .init();
     resize_clients::run(config, shutdown_on_signals()?).await
 }

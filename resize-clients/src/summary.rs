@@ -126,8 +126,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<16}{:>8}{:>11}{:>9}{:>10}{:>10}{:>12}{:>12}",
-            "instance", "frames", "time", "fps", "p50", "p99", "sent", "received"
+            "{:<16}{:>7}{:>9}{:>8}{:>9}{:>9}{:>10}{:>10}",
+            "instance", "frames", "seconds", "fps", "p50 ms", "p99 ms", "sent MB", "recv MB"
         )?;
         for row in self.instances.iter().chain([&self.total]) {
             write!(f, "{row}")?;
@@ -146,18 +146,18 @@ impl fmt::Display for Summary {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: f64 = (1 << 20) as f64;
+        const MB: f64 = 1e6;
         writeln!(
             f,
-            "{:<16}{:>8}{:>9.2} s{:>9.1}{:>7.1} ms{:>7.1} ms{:>8.1} MiB{:>8.1} MiB{}",
+            "{:<16}{:>7}{:>9.2}{:>8.1}{:>9.1}{:>9.1}{:>10.1}{:>10.1}{}",
             self.name,
             self.frames,
             self.seconds,
             self.fps,
             self.p50_ms,
             self.p99_ms,
-            self.sent_bytes as f64 / MIB,
-            self.received_bytes as f64 / MIB,
+            self.sent_bytes as f64 / MB,
+            self.received_bytes as f64 / MB,
             if self.complete { "" } else { "  INCOMPLETE" }
         )
     }

@@ -1,8 +1,12 @@
 //! Whatever is wrong at the start is said in one message that names the thing and the way on, with the right exit code.
 
-use crate::harness::{Process, create_small_topic, name, processor, run, shared, topic};
+use crate::harness::{
+    Process, clip, consume, create_small_topic, name, processor, program, run, shared, topic,
+    wait_for,
+};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CONFIGURATION: i32 = 2;
@@ -252,4 +256,52 @@ fn a_stop_that_is_sent_twice_at_once_is_one() {
     processor.signal(Signal::SIGTERM);
     processor.signal(Signal::SIGINT); // as from `timeout`, which tells the process and then its group
     assert!(processor.wait().success());
+}
+
+/// Starts a command whose output nobody reads, as behind `| head -0`.
+fn unread(line: &str) -> Child {
+    let mut parts = line.split_whitespace();
+    let mut command = Command::new(program(parts.next().unwrap()));
+    command
+        .args(parts)
+        .env("KAFKA_BOOTSTRAP_SERVERS", shared())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    child
+}
+
+#[test]
+fn that_nobody_reads_what_is_said_ends_no_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, source) = (dir.path().display(), topic(shared(), 1));
+    let mut service = unread(&format!(
+        "processor resize --scale 0.1 --listen 127.0.0.1:0 --port-file {place}/port"
+    ));
+    let address = wait_for("the service's port file", || {
+        std::fs::read_to_string(dir.path().join("port")).ok()
+    });
+    // Longer than the time between two lines of the service.
+    let mut clients = unread(&format!(
+        "resize-clients 2 2 {} --endpoint http://{} --out {place}",
+        clip(),
+        address.trim()
+    ));
+    let mut producer = unread(&format!(
+        "producer --pattern 160x120@10 --count 20 --topic {source}"
+    ));
+    for child in [&mut clients, &mut producer] {
+        let ended = wait_for("its end", || child.try_wait().expect("a child"));
+        assert!(ended.success(), "{ended}");
+    }
+    consume(shared(), &source, &[]).assert_run(&source, 1, 20, "finished");
+    for instance in ["vid-instance1", "vid-instance2"] {
+        let files = std::fs::read_dir(dir.path().join(instance)).unwrap();
+        assert_eq!(files.count(), 220, "{instance}");
+    }
+    assert!(service.try_wait().expect("a child").is_none(), "it goes on");
+    service.kill().expect("it runs");
+    service.wait().expect("a child");
 }

@@ -18,6 +18,7 @@ pub use args::{ManagedArgs, ManagedConfig};
 use crate::args::Args;
 use anyhow::{Context, Result};
 use pipeline::kafka::SharedMemory;
+use pipeline::say;
 use plan::{Wanted, plan};
 use processors::Processors;
 use registry::{InstanceIdentity, Registry, Reporter, Service, View};
@@ -85,7 +86,7 @@ async fn follow(
             }
             _ = second.tick() => {
                 let told = stages.told();
-                eprintln!("{}", tell::line(&told, stages.env.memory.used_bytes()));
+                say(tell::line(&told, stages.env.memory.used_bytes()));
                 reporter.update(|instance| tell::heartbeat(instance, &told, &view));
             }
             () = shutdown.cancelled() => return Ok(()),

@@ -3,6 +3,7 @@
 use super::{Flow, Sink, SinkError, output};
 use crate::delivery::Delivery;
 use crate::tally::Tally;
+use pipeline::say;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ impl Sink for Stats {
 
     fn finish(&mut self) -> Result<(), SinkError> {
         let summary = self.tally.summary();
-        eprintln!("{summary}");
+        say(&summary);
         let Some(path) = &self.path else {
             return Ok(());
         };

@@ -21,6 +21,7 @@ use anyhow::Context;
 use freeze::Freeze;
 use opening::Now;
 use pipeline::kafka::KafkaConfig;
+use pipeline::say;
 use registry::instance::{InstanceIdentity, Service};
 use registry::model::{Key, Kind};
 use registry::{Registry, Reporter};
@@ -172,7 +173,7 @@ impl Managed {
             for (_, slot) in self.sources.slots() {
                 if let Some(run) = slot.run_mut() {
                     run.fps = run.meter.fps(&run.progress);
-                    eprintln!("{}", run.progress.line(run.fps));
+                    say(run.progress.line(run.fps));
                 }
             }
         }
