@@ -243,7 +243,10 @@ pub fn open(spec: &SinkSpec, options: &SinkOptions) -> Result<OpenSink, OpenErro
             (Box::new(sink), kept)
         }
         SinkSpec::JsonlStdout => (Box::new(JsonLines::stdout()), None),
-        SinkSpec::Stats(file) => (Box::new(stats::Stats::open(file.as_deref())), None),
+        SinkSpec::Stats(file) => {
+            let sink = stats::Stats::open(file.as_deref(), options.existing)?;
+            (Box::new(sink), None)
+        }
         SinkSpec::Null => (Box::new(null::Null), None),
     };
     Ok(OpenSink {

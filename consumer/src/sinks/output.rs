@@ -5,8 +5,11 @@ use super::{Existing::*, Kept, SinkOptions};
 use crate::progress::{Progress, ProgressError, ProgressFile};
 use pipeline::service::ConfigError;
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// What is read of a file to see what it is.
+const BEGINNING_BYTES: u64 = 512;
 
 /// What happens to output that is there already and that this group has no progress in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +136,46 @@ pub fn does_not_fit(output: &Path, found: u64, expected: u64) -> OpenError {
     .into()
 }
 
+/// Where a file is to be made that each run writes whole: one that an earlier run has made goes, nobody else's does. A link
+/// is followed. `begins_so`: whether a file that begins with these bytes was made by an earlier run.
+pub fn replaceable(
+    path: &Path,
+    existing: Existing,
+    begins_so: impl Fn(&[u8]) -> bool,
+) -> Result<PathBuf, OpenError> {
+    let metadata = match std::fs::metadata(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return in_folder(path),
+        found => found.map_err(OpenError::io(path))?,
+    };
+    if !metadata.is_file() {
+        let why = format!("{} is no file: give another place", path.display());
+        return Err(ConfigError(why).into());
+    }
+    let mut beginning = Vec::new();
+    if existing == Refuse {
+        let file = File::open(path).map_err(OpenError::io(path))?;
+        let reading = file.take(BEGINNING_BYTES).read_to_end(&mut beginning);
+        reading.map_err(OpenError::io(path))?;
+    }
+    if !beginning.is_empty() && !begins_so(&beginning) {
+        return Err(exists(path, ", and no earlier run has made it"));
+    }
+    path.canonicalize().map_err(OpenError::io(path))
+}
+
+/// Rather now than after all frames.
+fn in_folder(path: &Path) -> Result<PathBuf, OpenError> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            let (path, folder) = (path.display(), folder.display());
+            let why =
+                format!("{path}: there is no folder {folder}: make it, or give another place");
+            Err(ConfigError(why).into())
+        }
+        _ => Ok(path.to_owned()),
+    }
+}
+
 /// Removes a file.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
@@ -150,3 +193,35 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The suffix of progress files beside their output.
 pub const PROGRESS_SUFFIX: &str = ".framelane-progress.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_earlier_run_has_made_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let check = |name: &str, existing| {
+            replaceable(&at(name), existing, |file| file.starts_with(b"ours"))
+                .map_err(|fault| fault.to_string())
+        };
+        assert_eq!(check("new", Refuse), Ok(at("new")));
+        for (name, text) in [("ours", "ours 1"), ("empty", ""), ("clip.mp4", "a video")] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        assert!(check("ours", Refuse).is_ok() && check("empty", Refuse).is_ok());
+        let refused = check("clip.mp4", Refuse).expect_err("it is somebody's video");
+        assert!(refused.contains("--overwrite"), "{refused}");
+        assert!(check("clip.mp4", Replace).is_ok());
+        std::os::unix::fs::symlink(at("ours"), at("link")).unwrap();
+        let target = at("ours").canonicalize().unwrap();
+        assert_eq!(check("link", Refuse), Ok(target));
+        for existing in [Refuse, Replace] {
+            let device = replaceable(Path::new("/dev/null"), existing, |_| true);
+            assert!(device.is_err_and(|fault| fault.to_string().contains("no file")));
+        }
+        let refused = check("nowhere/page.html", Refuse).expect_err("no folder");
+        assert!(refused.contains("no folder"), "{refused}");
+    }
+}

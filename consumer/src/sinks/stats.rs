@@ -1,6 +1,6 @@
 //! A summary of everything at the end, for people and as JSON. (The line a second is the consumer's own.)
 
-use super::{Flow, Sink, SinkError, output};
+use super::{Existing, Flow, OpenError, Sink, SinkError, output};
 use crate::delivery::Delivery;
 use crate::tally::Tally;
 use pipeline::say;
@@ -17,11 +17,13 @@ pub struct Stats {
 
 impl Stats {
     /// The file is written when the consumer ends; numbers of an earlier run are replaced.
-    pub fn open(path: Option<&Path>) -> Self {
-        Self {
-            path: path.map(Path::to_owned),
+    pub fn open(path: Option<&Path>, existing: Existing) -> Result<Self, OpenError> {
+        let is_summary = |file: &[u8]| file.starts_with(b"{\n  \"records\":");
+        let path = path.map(|path| output::replaceable(path, existing, is_summary));
+        Ok(Self {
+            path: path.transpose()?,
             tally: Tally::default(),
-        }
+        })
     }
 }
 

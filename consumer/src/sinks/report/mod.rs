@@ -20,7 +20,6 @@ use crate::config::Config;
 use crate::delivery::Delivery;
 use album::Album;
 use collect::Collected;
-use pipeline::service::ConfigError;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,18 +48,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// The page is made anew; what an earlier run has made is replaced.
+    /// The page is made anew; the page of an earlier run is replaced.
     pub fn open(path: &Path, config: &Config) -> Result<Self, OpenError> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        if folder.is_some_and(|folder| !folder.is_dir()) || path.is_dir() {
-            let why = format!(
-                "{}: no file can be made there: give the page another place",
-                path.display()
-            );
-            return Err(ConfigError(why).into());
-        }
+        let path = output::replaceable(path, config.sink_options.existing, page::begins_so)?;
         let condition = config.monitor.as_ref().map(|monitor| {
             let mut text = monitor.condition.clone();
             for (option, time) in [
@@ -74,7 +64,7 @@ impl Report {
             text
         });
         Ok(Self {
-            path: path.to_owned(),
+            path,
             about: About {
                 topics: config.topics.clone(),
                 group: config.group.as_ref().map(|member| member.group.clone()),

@@ -12,13 +12,20 @@ use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
+/// A page is known by it.
+const BEGINNING: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+                         <meta name=\"generator\" content=\"Framelane report\">";
+
+/// Whether a file that begins like this is such a page.
+pub fn begins_so(file: &[u8]) -> bool {
+    file.starts_with(BEGINNING.as_bytes())
+}
 
 /// All of it.
 pub fn page(about: &About, collected: &mut Collected, album: &Album) -> String {
     let title = escape(&about.topics.join(", "));
     let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+        "{BEGINNING}<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>{title} - Framelane report</title><style>\n{STYLE}</style></head><body><main>"
     );
     collected.widen();

@@ -23,10 +23,10 @@ pub fn alerts(html: &mut String, collected: &Collected) {
             number(held)
         )
     });
-    let told = format!(
-        "{} in all, the newest first.",
-        grouped(collected.totals.alerts)
-    );
+    let told = match grouped(collected.totals.alerts) {
+        all if alerts.len() > MOST_ROWS => format!("The newest {MOST_ROWS} of {all}."),
+        all => format!("{all} in all, the newest first."),
+    };
     table(
         html,
         "Alerts",
