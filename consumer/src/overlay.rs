@@ -4,7 +4,9 @@ use crate::track::sources;
 use crate::trails::Trail;
 use opencv::core::{Mat, MatTraitConst, Point, Rect, Scalar};
 use opencv::imgproc;
-use pipeline::overlay::{MAX_DETECTIONS, caption_of, colour_of, colour_of_number};
+use pipeline::overlay::{
+    Area, Captions, MAX_DETECTIONS, ascii, caption_of, colour_of, colour_of_number, ink_on,
+};
 use pipeline::v1::{Detection, Frame, Result as StageResult, Status};
 
 const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
@@ -15,6 +17,8 @@ const RED: Scalar = Scalar::new(60.0, 60.0, 255.0, 0.0);
 /// What is written of a frame at most. Nobody reads more, and a hostile record holds millions.
 const MAX_LINES: usize = 100;
 const MAX_CHARACTERS: usize = 120;
+/// What is said of the whole picture, of one result.
+const MAX_OF_ALL: usize = 3;
 
 /// Sizes that fit the picture.
 struct Pen {
@@ -32,22 +36,35 @@ impl Pen {
             line_px: (26.0 * factor) as i32,
         }
     }
+
+    /// How thick letters are, and with their dark edge.
+    fn strokes(&self) -> (i32, i32) {
+        let inner = (self.thickness / 2).max(1);
+        (inner, inner + 2)
+    }
 }
 
 /// Draws everything that is known of the frame.
 pub fn draw(picture: &mut Mat, frame: &Frame) -> opencv::Result<()> {
     let pen = Pen::for_picture(picture);
-    let detections = frame.results.iter().flat_map(|result| &result.detections);
-    for detection in detections.take(MAX_DETECTIONS) {
-        draw_detection(picture, detection, &pen)?;
-    }
     let id = frame.id.as_ref().map(ToString::to_string);
     let title = format!("{}  {}", id.unwrap_or_default(), time_of(frame));
     let mut lines = vec![(title, WHITE)];
     lines.extend(frame.results.iter().take(MAX_LINES).map(describe));
-    for (line, (text, colour)) in lines.iter().enumerate() {
-        let at = Point::new(8, pen.line_px * (line as i32 + 1));
-        write(picture, text, at, *colour, &pen)?;
+    let mut captions = Captions::new(picture.cols().into(), picture.rows().into());
+    let mut written = Vec::new();
+    for (number, (text, colour)) in (0..).zip(lines) {
+        let line = Line::new(&text, &pen)?;
+        let area = line.area_at(8, pen.line_px * number, &pen);
+        captions.keep_free(area);
+        written.push((line, area, colour));
+    }
+    let detections = frame.results.iter().flat_map(|result| &result.detections);
+    for detection in detections.take(MAX_DETECTIONS) {
+        draw_detection(picture, detection, &mut captions, &pen)?;
+    }
+    for (line, area, colour) in written {
+        line.write(picture, area, colour, Edge::Dark, &pen)?;
     }
     Ok(())
 }
@@ -92,7 +109,16 @@ fn describe(result: &StageResult) -> (String, Scalar) {
         // A tracker sees nothing itself: it says how many it follows.
         let followed = sources::followed(result).map(|count| count as usize);
         let found = followed.unwrap_or(result.detections.len());
-        return (format!("{}: {found}", result.processor), WHITE);
+        let of_all: Vec<String> = (result.detections.iter())
+            .filter(|detection| detection.r#box.is_none())
+            .map(caption_of)
+            .take(MAX_OF_ALL)
+            .collect();
+        let text = match of_all.is_empty() {
+            true => format!("{}: {found}", result.processor),
+            false => format!("{}: {}", result.processor, of_all.join(", ")),
+        };
+        return (text, WHITE);
     }
     let (processor, status) = (&result.processor, result.status().word());
     let text = match result.error.lines().next() {
@@ -105,20 +131,36 @@ fn describe(result: &StageResult) -> (String, Scalar) {
     (text, RED)
 }
 
-fn draw_detection(picture: &mut Mat, detection: &Detection, pen: &Pen) -> opencv::Result<()> {
-    let colour = scalar(colour_of(detection));
-    let caption = caption_of(detection);
+fn draw_detection(
+    picture: &mut Mat,
+    detection: &Detection,
+    captions: &mut Captions,
+    pen: &Pen,
+) -> opencv::Result<()> {
+    let own = colour_of(detection);
+    let colour = scalar(own);
     let Some(rect) = rect_of(detection) else {
         return Ok(()); // a detection of the whole picture, or one whose box is no box
     };
     imgproc::rectangle(picture, rect, colour, pen.thickness, imgproc::LINE_8, 0)?;
-    // Above the box, or inside it where the picture ends.
-    let y = if rect.y > pen.line_px {
-        rect.y - pen.thickness - 3
-    } else {
-        rect.y + pen.line_px
+    let caption = Line::new(&caption_of(detection), pen)?;
+    let of = Area {
+        left: rect.x.into(),
+        top: rect.y.into(),
+        right: i64::from(rect.x) + i64::from(rect.width),
+        bottom: i64::from(rect.y) + i64::from(rect.height),
     };
-    write(picture, &caption, Point::new(rect.x, y), colour, pen)
+    let area = captions.place(of, (caption.width_px.into(), pen.line_px.into()));
+    if !caption.text.is_empty() {
+        let bar = Rect::new(
+            area.left as i32,
+            area.top as i32,
+            caption.width_px,
+            pen.line_px,
+        );
+        imgproc::rectangle(picture, bar, colour, imgproc::FILLED, imgproc::LINE_8, 0)?;
+    }
+    caption.write(picture, area, scalar(ink_on(own)), Edge::None, pen)
 }
 
 /// None for boxes that are empty or not in reach of any picture (OpenCV counts in 32 bits).
@@ -136,28 +178,67 @@ fn scalar([red, green, blue]: [u8; 3]) -> Scalar {
     Scalar::new(blue.into(), green.into(), red.into(), 0.0)
 }
 
-/// Text as it can be drawn: no control characters (OpenCV takes no text with a NUL in it), and not without end.
+/// Text as it can be drawn: ASCII, no control characters (OpenCV takes no text with a NUL in it), and not without end.
 pub fn drawable(text: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(MAX_CHARACTERS).map(visible).collect()
+    let short: String = text.chars().take(MAX_CHARACTERS).map(visible).collect();
+    let mut text = ascii(&short);
+    text.truncate(MAX_CHARACTERS);
+    text
 }
 
-/// With a dark edge, to be read on any background.
-fn write(
-    picture: &mut Mat,
-    text: &str,
-    at: Point,
-    colour: Scalar,
-    pen: &Pen,
-) -> opencv::Result<()> {
-    let inner = (pen.thickness / 2).max(1);
-    let edge = inner + 2;
-    let line = imgproc::LINE_AA;
-    let text = &drawable(text);
-    imgproc::put_text(picture, text, at, FONT, pen.scale, BLACK, edge, line, false)?;
-    imgproc::put_text(
-        picture, text, at, FONT, pen.scale, colour, inner, line, false,
-    )
+/// What is around letters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    None,
+    /// To be read on any background.
+    Dark,
+}
+
+/// A text that can be drawn.
+struct Line {
+    text: String,
+    width_px: i32,
+}
+
+impl Line {
+    fn new(text: &str, pen: &Pen) -> opencv::Result<Self> {
+        let text = drawable(text);
+        let (_, edge) = pen.strokes();
+        let size = imgproc::get_text_size(&text, FONT, pen.scale, edge, &mut 0)?;
+        Ok(Self {
+            text,
+            width_px: size.width,
+        })
+    }
+
+    fn area_at(&self, left: i32, top: i32, pen: &Pen) -> Area {
+        Area {
+            left: left.into(),
+            top: top.into(),
+            right: i64::from(left) + i64::from(self.width_px),
+            bottom: i64::from(top + pen.line_px),
+        }
+    }
+
+    fn write(
+        &self,
+        picture: &mut Mat,
+        area: Area,
+        colour: Scalar,
+        edge: Edge,
+        pen: &Pen,
+    ) -> opencv::Result<()> {
+        let (text, scale) = (&self.text, pen.scale);
+        let (inner, outer) = pen.strokes();
+        // The letters stand on a line at three quarters of theirs.
+        let at = Point::new(area.left as i32, area.top as i32 + pen.line_px * 3 / 4);
+        let line = imgproc::LINE_AA;
+        if edge == Edge::Dark {
+            imgproc::put_text(picture, text, at, FONT, scale, BLACK, outer, line, false)?;
+        }
+        imgproc::put_text(picture, text, at, FONT, scale, colour, inner, line, false)
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +307,24 @@ mod tests {
             ..Frame::default()
         };
         draw(&mut picture(), &frame).unwrap();
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_picture_is_written() {
+        let mut result = StageResult {
+            processor: "bright".to_owned(),
+            status: Status::Ok.into(),
+            ..StageResult::default()
+        };
+        assert_eq!(describe(&result).0, "bright: 0");
+        result.detections = vec![Detection {
+            label: "day".to_owned(),
+            confidence: 0.75,
+            ..Detection::default()
+        }];
+        assert_eq!(describe(&result).0, "bright: day 0.75");
+        result.detections = vec![detection(1.0, 9.0); 4];
+        assert_eq!(describe(&result).0, "bright: 4");
     }
 
     #[test]

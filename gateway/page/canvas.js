@@ -1,7 +1,10 @@
 // A frame on a canvas, as large as its box lets it be, with its results drawn on it.
 
 // The same as in pictures that the gateway draws.
-const COLOURS = ["#e6194b", "#3cb44b", "#ffe119", "#0082c8", "#f58230", "#f032e6", "#46f0f0", "#911eb4"];
+const COLOURS = [
+  "#e6194b", "#3cb44b", "#ffe119", "#0082c8", "#f58230", "#f032e6", "#46f0f0", "#911eb4",
+  "#d2f53c", "#fabed4", "#008080", "#dcbeff", "#aa6e28", "#aaffc3", "#808000", "#ffd7b4",
+];
 const MOST_BOXES = 300;
 const LONGEST_CAPTION = 60;
 
@@ -45,6 +48,7 @@ function results(context, head, [width, height], dense) {
   context.lineWidth = Math.max(2, Math.round(1.5 * dense));
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "top";
+  const taken = [];
   for (const detection of detections.slice(0, MOST_BOXES)) {
     if (!detection.box) continue;
     const [x, y, w, h] = detection.box;
@@ -56,12 +60,25 @@ function results(context, head, [width, height], dense) {
     const caption = captionOf(detection);
     if (!caption) continue;
     const bar = size * 1.35;
-    const top = place[1] >= bar ? place[1] - bar : place[1];
+    const wide = context.measureText(caption).width + size * 0.6;
+    const [left, top] = captionPlace(taken, place, [wide, bar], [width, height]);
     context.fillStyle = colour;
-    context.fillRect(place[0], top, context.measureText(caption).width + size * 0.6, bar);
+    context.fillRect(left, top, wide, bar);
     context.fillStyle = isBright(colour) ? "#000" : "#fff";
-    context.fillText(caption, place[0] + size * 0.3, top + size * 0.18);
+    context.fillText(caption, left + size * 0.3, top + size * 0.18);
   }
+}
+
+/** Above the box, else inside it or below it, else near it; in the picture, and on no other caption if there is room. */
+export function captionPlace(taken, [x, y, , h], [wide, high], [width, height]) {
+  const left = Math.max(0, Math.min(x, width - wide));
+  const tops = [y - high, y, y + h, y - 2 * high, y + high, y + h + high, y - 3 * high, y + 2 * high];
+  const inside = tops.map((top) => Math.max(0, Math.min(top, height - high)));
+  const isFree = (top) =>
+    !taken.some((one) => one.left < left + wide && left < one.right && one.top < top + high && top < one.bottom);
+  const top = inside.find(isFree) ?? inside[0];
+  taken.push({ left, right: left + wide, top, bottom: top + high });
+  return [left, top];
 }
 
 function isBright(colour) {

@@ -2,7 +2,7 @@
 
 use super::render::Pixels;
 use font8x8::UnicodeFonts;
-use pipeline::overlay::{MAX_DETECTIONS, caption_of, colour_of};
+use pipeline::overlay::{Area, Captions, MAX_DETECTIONS, ascii_of, caption_of, colour_of, ink_on};
 use pipeline::v1::Frame;
 
 /// A longer caption covers the picture.
@@ -14,6 +14,7 @@ const FONT: i64 = 8;
 pub(super) fn results(pixels: &mut Pixels, frame: &Frame, (across, down): (f64, f64)) {
     let detections = frame.results.iter().flat_map(|result| &result.detections);
     let pen = i64::from(pixels.height / 360).clamp(1, 6) + 1;
+    let mut captions = Captions::new(pixels.width.into(), pixels.height.into());
     for detection in detections.take(MAX_DETECTIONS) {
         let Some(b) = &detection.r#box else { continue };
         let edges = [
@@ -38,40 +39,53 @@ pub(super) fn results(pixels: &mut Pixels, frame: &Frame, (across, down): (f64, 
         fill(pixels, (left, bottom - pen), (right, bottom), colour);
         fill(pixels, (left, top), (left + pen, bottom), colour);
         fill(pixels, (right - pen, top), (right, bottom), colour);
-        let text: String = caption_of(detection).chars().take(MAX_CHARACTERS).collect();
-        caption(pixels, (left, top), &text, colour);
+        let of = Area {
+            left,
+            top,
+            right,
+            bottom,
+        };
+        caption(pixels, &mut captions, of, &caption_of(detection), colour);
     }
 }
 
-/// On a bar of the box's colour, above the box, or inside it where the picture ends.
-fn caption(pixels: &mut Pixels, (left, top): (i64, i64), text: &str, colour: [u8; 3]) {
-    if text.is_empty() {
+/// On a bar of the box's colour.
+fn caption(pixels: &mut Pixels, captions: &mut Captions, of: Area, text: &str, colour: [u8; 3]) {
+    let glyphs: Vec<_> = text
+        .chars()
+        .flat_map(glyphs_of)
+        .take(MAX_CHARACTERS)
+        .collect();
+    if glyphs.is_empty() {
         return;
     }
     let scale = i64::from(pixels.height / 480).clamp(1, 4);
-    let height = (FONT + 2) * scale;
-    let top = if top >= height { top - height } else { top };
-    let width = text.chars().count() as i64 * FONT * scale;
-    fill(
-        pixels,
-        (left, top),
-        (left + width + 2 * scale, top + height),
-        colour,
-    );
-    let brightness = 3 * u32::from(colour[0]) + 6 * u32::from(colour[1]) + u32::from(colour[2]);
-    let ink = if brightness > 1_300 { [0; 3] } else { [255; 3] };
-    for (number, character) in text.chars().enumerate() {
-        let glyph = font8x8::BASIC_FONTS
-            .get(character)
-            .or_else(|| font8x8::LATIN_FONTS.get(character))
-            .unwrap_or([0xff, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0xff]);
-        let x = left + scale + number as i64 * FONT * scale;
+    let width = (glyphs.len() as i64 * FONT + 2) * scale;
+    let bar = captions.place(of, (width, (FONT + 2) * scale));
+    fill(pixels, (bar.left, bar.top), (bar.right, bar.bottom), colour);
+    let ink = ink_on(colour);
+    for (number, glyph) in (0_i64..).zip(glyphs) {
+        let x = bar.left + scale + number * FONT * scale;
         for (row, bits) in (0_i64..).zip(glyph) {
             for column in (0..FONT).filter(|column| bits >> column & 1 == 1) {
-                let at = (x + column * scale, top + (row + 1) * scale);
+                let at = (x + column * scale, bar.top + (row + 1) * scale);
                 fill(pixels, at, (at.0 + scale, at.1 + scale), ink);
             }
         }
+    }
+}
+
+/// Rows of bits, the leftmost pixel first; of a letter that the font lacks, those that it sounds like.
+fn glyphs_of(character: char) -> Vec<[u8; 8]> {
+    let own = font8x8::BASIC_FONTS
+        .get(character)
+        .or_else(|| font8x8::LATIN_FONTS.get(character));
+    let sound = || ascii_of(character).chars();
+    match own {
+        Some(glyph) => vec![glyph],
+        None => sound()
+            .filter_map(|one| font8x8::BASIC_FONTS.get(one))
+            .collect(),
     }
 }
 
