@@ -123,7 +123,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "reorder", help_heading = "Tracking")]
     pub track: bool,
 
-    /// Write the tracked frames to this topic too, exactly once; made if it does not exist
+    /// Write the tracked frames to this topic too, exactly once; made if it does not exist. A topic for each group: two that
+    /// write into one double its frames
     #[arg(long, value_name = "TOPIC", requires_all = ["track", "group"], help_heading = "Tracking")]
     pub output: Option<String>,
 

@@ -349,8 +349,11 @@ impl Flow {
             let progress = |lane: &Lane| (lane.tp.clone(), lane.progress().next);
             self.lanes.values().map(progress).collect()
         });
-        if let (Some(steering), Some(since)) = (&mut self.steering, printed) {
-            steering.take_second(since.as_secs_f64());
+        match (&mut self.steering, printed) {
+            (Some(steering), Some(since)) => steering.take_second(since.as_secs_f64()),
+            // Whoever steers may have nothing to be read.
+            (None, Some(_)) => self.status.tell_of_waiting(now, self.lanes.is_empty()),
+            (_, None) => {}
         }
     }
 

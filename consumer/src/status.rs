@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// A group that nobody was killed in gives partitions within this time.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Counts and prints.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Status {
     stages: Names,
     undecodable: u64,
     next_warning: Option<Instant>,
+    /// Since when no partition is ours; None once that was said, or is not so.
+    idle_since: Option<Instant>,
 }
 
 impl Status {
@@ -38,6 +42,7 @@ impl Status {
             stages: Names::default(),
             undecodable: 0,
             next_warning: None,
+            idle_since: Some(Instant::now()),
         }
     }
 
@@ -99,7 +104,7 @@ impl Status {
             return None;
         }
         let since = now - self.last_line;
-        let all = self.lags.as_ref();
+        let all = self.lags.as_ref().filter(|lags| !lags.is_empty());
         let lag = all.map(|lags| lags.iter().map(|(_, lag)| lag).sum());
         say(self.tally.line(since, lag));
         self.last_line = now;
@@ -109,6 +114,20 @@ impl Status {
             self.asking = Some(asking);
         }
         Some(since)
+    }
+
+    /// Says once why nothing comes. `is_idle`: no partition is ours.
+    pub fn tell_of_waiting(&mut self, now: Instant, is_idle: bool) {
+        if !is_idle {
+            self.idle_since = None;
+        } else if let Some(since) = self.idle_since.take_if(|since| now - *since >= PATIENCE) {
+            let waited = now - since;
+            tracing::info!(
+                ?waited,
+                "waiting for Kafka to give this consumer a partition: others of its group have them all, or one that was \
+                 killed keeps its own until its session is over (6 s; a name with --instance gets them back at once)"
+            );
+        }
     }
 
     /// Records of a partition that waited in Kafka a moment ago; None: not known.

@@ -11,6 +11,7 @@ use tracker::{Bounds, Detection as Seen};
 pub const PROCESSOR: &str = "tracker";
 /// The attribute that counts the objects seen in the frame; "hidden" counts those that are only believed to be there.
 const VISIBLE: &str = "visible";
+const NO_RESULTS: &str = "the frame has no results: a tracker follows what processors have found, in the topic that a broker writes";
 
 impl TrackState {
     /// Takes the partition's next record in. A frame gets the ids of the objects in it, and a result that says so.
@@ -58,7 +59,10 @@ impl TrackState {
             source.follow(&id, frame)
         } else {
             source.tracker.coast_to(id.sequence.saturating_add(1));
-            told(Status::Skipped, "no result of the frame is OK")
+            match frame.results.is_empty() {
+                true => told(Status::Skipped, NO_RESULTS),
+                false => told(Status::Skipped, "no result of the frame is OK"),
+            }
         };
         frame.results.push(result);
     }
