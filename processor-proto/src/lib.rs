@@ -38,6 +38,7 @@ pub mod envelope;
 mod excerpt;
 mod ids;
 mod processor;
+mod reason;
 mod say;
 mod server;
 mod shutdown;
@@ -55,6 +56,7 @@ pub const MAX_RECORD_BYTES: usize = 8 << 20;
 pub use counted::Counts;
 pub use excerpt::excerpt;
 pub use processor::{Attribute, Caller, ProcessError, Processed, Processor};
+pub use reason::reason;
 pub use say::{print, say};
 pub use server::{
     MAX_MESSAGE_BYTES, ServeConfig, ServeError, Server, ServerTls, Stopped, TlsError, serve,

@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use processor_proto::{
-    ProcessError, Processed, Processor,
+    ProcessError, Processed, Processor, reason,
     v1::{DescribeResponse, Detection, Frame},
 };
 use thiserror::Error;
@@ -74,7 +74,8 @@ pub enum ConnectError {
         why: String,
     },
     #[error(
-        "the server at {url} does not answer: {why}; start it first, and give its gRPC port (Triton's is 8001)"
+        "the server at {url} cannot be asked: {why}; start it first, and give its gRPC port (Triton's is 8001), with https:// \
+         only if it speaks TLS"
     )]
     NoAnswer { url: String, why: String },
 }
@@ -182,7 +183,7 @@ impl Kserve {
                     if !self.is_away.swap(true, Ordering::Relaxed) {
                         tracing::warn!(
                             url = self.server.url,
-                            cause = status.message(),
+                            cause = reason(&status),
                             "the inference server is away; asking again"
                         );
                     }
@@ -290,36 +291,43 @@ async fn metadata(
         name: server.model.clone(),
         version: server.version.clone().unwrap_or_default(),
     };
+    let mut cause = format!("nothing within {} s", PATIENCE.as_secs());
     let asking = async {
+        let mut is_told = false;
         loop {
             match client.model_metadata(request.clone()).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if status.code() == Code::Unavailable => {
-                    tracing::info!(
-                        url = server.url,
-                        cause = status.message(),
-                        "waiting for the inference server"
-                    );
+                    cause = reason(&status);
+                    if !is_told {
+                        tracing::info!(url = server.url, cause, "waiting for the inference server");
+                        is_told = true;
+                    }
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 Err(status) => {
+                    let why = match status.code() {
+                        Code::Unimplemented => {
+                            "it is no server of the KServe v2 protocol".to_owned()
+                        }
+                        _ => told(&status),
+                    };
                     return Err(ConnectError::Model {
                         url: server.url.clone(),
                         model: server.model.clone(),
-                        why: told(&status),
+                        why,
                     });
                 }
             }
         }
     };
-    tokio::time::timeout(PATIENCE, asking)
-        .await
-        .unwrap_or_else(|_| {
-            Err(ConnectError::NoAnswer {
-                url: server.url.clone(),
-                why: format!("nothing within {} s", PATIENCE.as_secs()),
-            })
-        })
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer,
+        Err(_) => Err(ConnectError::NoAnswer {
+            url: server.url.clone(),
+            why: cause,
+        }),
+    }
 }
 
 /// The name of the input, if the model is the one that the description describes.

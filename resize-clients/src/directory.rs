@@ -1,8 +1,8 @@
 //! Where services are at the moment: names are looked up again and again, so that services may come, go and move.
 
-use crate::failure::reason;
 use crate::targets::Target;
 use anyhow::bail;
+use processor_proto::reason;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -93,7 +93,7 @@ async def test_frames_that_come_together_are_looked_at_together() -> None:
         assert (described.max_batch, described.max_batch_wait_us) == (8, 2500)
         # What cannot be decoded is no part of the batch.
         assert await client.outcomes(raw(0), broken, raw(2)) == ["0 of 2", "3", "2 of 2"]
-        assert (server.meters.ok, server.meters.not_ok) == (1, 0)
+        assert (server.meters.ok, server.meters.frames, server.meters.not_ok) == (1, 3, 0)
 
 
 async def test_a_batch_larger_than_asked_for_is_looked_at_in_parts() -> None:

@@ -153,10 +153,10 @@ async def _status_line(server: Server) -> None:
     while True:
         await asyncio.sleep(1)
         meters, now = server.meters, loop.time()
-        fps = (meters.ok - seen) / (now - last)
-        line = f"{server.name}: {fps:.1f} fps, {meters.in_flight} in flight, {meters.ok} ok, {meters.not_ok} not ok"
+        fps = (meters.frames - seen) / (now - last)
+        line = f"{server.name}: {fps:.1f} fps, {meters.in_flight} in flight, {meters.frames} ok, {meters.not_ok} not ok"
         print(line, file=sys.stderr, flush=True)
-        seen, last = meters.ok, now
+        seen, last = meters.frames, now
 
 
 def _write_whole(path: Path, text: str) -> None:

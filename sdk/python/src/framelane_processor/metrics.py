@@ -30,6 +30,8 @@ class Meters:
         self._lock = threading.Lock()
         self.ok = 0
         """Calls answered with OK."""
+        self.frames = 0
+        """Frames of the calls answered with OK: a batch is one call."""
         self.not_ok = 0
         """Calls answered with another status, and calls that the caller gave up."""
         self.in_flight = 0
@@ -46,12 +48,13 @@ class Meters:
             self.in_flight += 1
         self._in_flight.inc()
 
-    def end(self, outcome: str, seconds: float) -> None:
+    def end(self, outcome: str, seconds: float, frames: int) -> None:
         """It is over: ok, invalid, busy, failed, unavailable or abandoned."""
         with self._lock:
             self.in_flight -= 1
             if outcome == "ok":
                 self.ok += 1
+                self.frames += frames
             else:
                 self.not_ok += 1
         self._in_flight.dec()

@@ -82,14 +82,14 @@ class Service:
         )
 
     async def _process(self, request: rpc.ProcessRequest, context: _Context) -> rpc.ProcessResponse:
-        return await self._counted(self._answer(request), context, id_of(request.frame))
+        return await self._counted(self._answer(request), context, id_of(request.frame), 1)
 
     async def _process_batch(self, request: rpc.ProcessBatchRequest, context: _Context) -> rpc.ProcessBatchResponse:
         """A batch counts as one call."""
         who = ", ".join(id_of(one.frame) for one in request.requests)
-        return await self._counted(self._answer_all(request), context, who)
+        return await self._counted(self._answer_all(request), context, who, len(request.requests))
 
-    async def _counted(self, work: Coroutine[Any, Any, T], context: _Context, who: str) -> T:
+    async def _counted(self, work: Coroutine[Any, Any, T], context: _Context, who: str, frames: int) -> T:
         started = time.perf_counter()
         outcome = "abandoned"
         self._meters.begin()
@@ -105,7 +105,7 @@ class Service:
                 outcome = _OUTCOMES.get(code, "failed")
                 return cast(T, await context.abort(code, details))
         finally:
-            self._meters.end(outcome, time.perf_counter() - started)
+            self._meters.end(outcome, time.perf_counter() - started, frames)
 
     async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
         """The work's result, unless the grace time is over first."""
