@@ -36,6 +36,10 @@ impl std::fmt::Debug for Condition {
 impl Condition {
     /// Checks all that can be known before the first frame: grammar, names, and that it is true or false.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
+        if text.trim().is_empty() {
+            let why = "it is empty: say what has to be true, e.g. results.size() > 0".to_owned();
+            return Err(ConditionError::at(text, 0, why));
+        }
         let env = Arc::new(Env::stdlib());
         let program = env.compile(text).map_err(|all| match all.errors.first() {
             Some(error) => ConditionError::of_grammar(text, error),
@@ -84,7 +88,7 @@ impl Condition {
         match self.ask(&sample()) {
             Err(ExecutionError::UndeclaredReference(name)) => {
                 let start = find_word(&self.text, 0, &name);
-                let why = format!("there is no function {name:?}");
+                let why = schema::no_function(&name);
                 Err(ConditionError::at(&self.text, start, why))
             }
             Ok(value) if !matches!(value, Value::Bool(_)) => {
@@ -161,7 +165,12 @@ fn find_word(text: &str, start: usize, word: &str) -> usize {
             && !is_part(text.get(at + word.len()))
             && !is_part(at.checked_sub(1).and_then(|before| text.get(before)))
     };
-    (start..text.len()).find(is_here).unwrap_or(start)
+    // The place of a call is its bracket, behind its name.
+    let (mut behind, before) = (start..text.len(), 0..start);
+    behind
+        .find(is_here)
+        .or_else(|| before.rev().find(is_here))
+        .unwrap_or(start)
 }
 
 /// All numbers that JSON writes without a point are int, so that they can be reckoned with each other.
@@ -285,7 +294,20 @@ mod tests {
     #[test]
     fn what_is_wrong_is_shown_with_its_place() {
         for (text, place, word) in [
-            ("", "line 1, column 1", "ends too soon"),
+            ("", "line 1, column 1", "it is empty"),
+            ("width >", "line 1, column 8", "ends too soon"),
+            (
+                "results.exist(r, r.status == \"ok\")",
+                "line 1, column 9",
+                "no function \"exist\"; there are has, exists,",
+            ),
+            ("results.exists(r)", "line 1, column 9", "takes a name"),
+            ("source.startWith('cam')", "line 1, column 8", "startsWith"),
+            (
+                "sequence > 'a'",
+                "line 1, column 10",
+                "a number is compared with a text",
+            ),
             (
                 "width > 3 and height > 3",
                 "line 1, column 11",

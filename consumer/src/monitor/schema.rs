@@ -145,13 +145,29 @@ fn shape_of(expression: &IdedExpr, scope: &mut Scope) -> Result<Shape, Misfit> {
             Ok(if select.test { Bool } else { field })
         }
         Expr::Call(call) => {
+            if MACROS.contains(&call.func_name.as_str()) {
+                return Err(Misfit::new(
+                    expression,
+                    &call.func_name,
+                    macro_of(&call.func_name),
+                ));
+            }
             let mut shapes = Vec::new();
             for part in call.target.as_deref().into_iter().chain(&call.args) {
-                shapes.push(shape_of(part, scope)?);
+                // Of two faults the other may come from this one: `results.exist(r, ...)`.
+                shapes.push(shape_of(part, scope).map_err(|misfit| {
+                    match is_no_function(&call.func_name) {
+                        true => {
+                            Misfit::new(expression, &call.func_name, no_function(&call.func_name))
+                        }
+                        false => misfit,
+                    }
+                })?);
             }
             if call.func_name == "matches" {
                 call.args.iter().try_for_each(pattern)?;
             }
+            compare(expression, &call.func_name, &shapes)?;
             Ok(result_of(&call.func_name, &shapes))
         }
         Expr::Comprehension(all) => {
@@ -178,6 +194,73 @@ fn shape_of(expression: &IdedExpr, scope: &mut Scope) -> Result<Shape, Misfit> {
         }),
         Expr::Unspecified => Ok(Any),
     }
+}
+
+/// A number is never a text: it can only be a mistake.
+fn compare(expression: &IdedExpr, function: &str, shapes: &[Shape]) -> Result<(), Misfit> {
+    let is_comparison = matches!(
+        function,
+        operators::EQUALS
+            | operators::NOT_EQUALS
+            | operators::GREATER
+            | operators::GREATER_EQUALS
+            | operators::LESS
+            | operators::LESS_EQUALS
+    );
+    match shapes {
+        [a @ (Bool | Number | Text), b @ (Bool | Number | Text)] if is_comparison && a != b => {
+            let why = format!("{} is compared with {}", a.word(), b.word());
+            Err(Misfit::new(expression, "", why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// CEL's macros: called otherwise than they are defined, they are left as functions that nobody knows.
+const MACROS: [&str; 7] = [
+    "has",
+    "exists",
+    "all",
+    "exists_one",
+    "existsOne",
+    "map",
+    "filter",
+];
+const FUNCTIONS: [&str; 11] = [
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "size",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "type",
+];
+
+fn macro_of(name: &str) -> String {
+    match name {
+        "has" => "has takes one field: has(results[0].error)".to_owned(),
+        _ => format!(
+            "{name} takes a name and what is said of it: results.{name}(r, r.status == \"ok\")"
+        ),
+    }
+}
+
+/// False for operators, whose names begin otherwise, and for what CEL knows beyond the common ones.
+fn is_no_function(name: &str) -> bool {
+    name.starts_with(char::is_alphabetic) && !FUNCTIONS.contains(&name)
+}
+
+/// What is said of a name that is no function's.
+pub fn no_function(name: &str) -> String {
+    format!(
+        "there is no function {name:?}; there are {}, {}",
+        MACROS.join(", "),
+        FUNCTIONS.join(", ")
+    )
 }
 
 /// A pattern that is written out must be one; what is computed shows with the frames.
