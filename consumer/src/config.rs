@@ -193,6 +193,7 @@ fn track_settings(args: &Args) -> Result<Option<TrackSettings>, ConfigError> {
         )));
     }
     if let Some(output) = &args.output {
+        check_topic(output, "--output ")?;
         check_no_circle(&args.topics, output, "--output")?;
     }
     Ok(Some(TrackSettings {
@@ -223,13 +224,11 @@ fn monitor_settings(args: &Args) -> Result<Option<MonitorSettings>, ConfigError>
             topics.push(name);
         }
     }
+    for name in &topics {
+        check_topic(name, "--do topic:")?;
+    }
     match topics[..] {
         [] => {}
-        [name] if !is_topic_part(name) => {
-            return Err(ConfigError(format!(
-                "--do topic:{name}: the name of a topic has letters, digits, and . _ - only"
-            )));
-        }
         [name] if args.group.is_none() => {
             return Err(ConfigError(format!(
                 "--do topic:{name} needs --group: its records are written in one transaction with the group's progress"
@@ -250,6 +249,15 @@ fn monitor_settings(args: &Args) -> Result<Option<MonitorSettings>, ConfigError>
         },
         actions: args.actions.clone(),
     }))
+}
+
+fn check_topic(name: &str, option: &str) -> Result<(), ConfigError> {
+    match is_topic_part(name) {
+        true => Ok(()),
+        false => Err(ConfigError(format!(
+            "{option}{name}: the name of a topic has letters, digits, and . _ - only"
+        ))),
+    }
 }
 
 fn check_no_circle(topics: &[String], output: &str, option: &str) -> Result<(), ConfigError> {
@@ -340,6 +348,7 @@ mod tests {
             "--topic a --reorder-window 3",
             "--topic a --fps 0",
             "--topic a --output b",
+            "--topic a --group g --track --output a/b",
             "--topic a --track --output b",
             "--topic a --group g --track --output a",
             "--topic ^a --group g --track --output ab",

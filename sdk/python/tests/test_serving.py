@@ -32,7 +32,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @processor(name="moods", version="3")
 def moods(image: Image, frame: Frame) -> Result | list[Detection] | None:
-    """Sequence 13 raises, 14 is invalid, 15 is too much, 16 returns nonsense, 17 nothing."""
+    """Sequence 13 raises, 14 is invalid, 15 is too much, 16, 18 and 19 return nonsense, 17 nothing."""
     match frame.id.sequence:
         case 13:
             raise RuntimeError("bad luck")
@@ -44,6 +44,10 @@ def moods(image: Image, frame: Frame) -> Result | list[Detection] | None:
             return [image]  # type: ignore[list-item]
         case 17:
             return None
+        case 18:
+            return [Detection("thing", (1, 2, 3))]
+        case 19:
+            return [Detection("thing", confidence=float("nan"))]
     seen = Detection("thing", (1, 2, 3.5, 4), confidence=0.5, text="Ada", track_id=7)
     return Result([seen], attributes={"mood": "good", "level": 0.5, "tags": ["a", True]})
 
@@ -103,6 +107,8 @@ async def test_a_name_given_by_the_operator_replaces_the_processors() -> None:
         (14, grpc.StatusCode.INVALID_ARGUMENT, "upside down"),
         (15, grpc.StatusCode.RESOURCE_EXHAUSTED, "later"),
         (16, grpc.StatusCode.INTERNAL, "returns Detections, not ndarray"),
+        (18, grpc.StatusCode.INTERNAL, "the box of 'thing' has 3 numbers: it is x, y, width, height"),
+        (19, grpc.StatusCode.INTERNAL, "the confidence of 'thing' is nan"),
     ],
 )
 async def test_each_way_to_fail_has_the_code_that_callers_act_on(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
@@ -175,9 +176,14 @@ def _check(request: rpc.ProcessRequest) -> None:
 
 
 def _detection(one: Detection) -> v1.Detection:
+    if not math.isfinite(one.confidence):
+        raise ValueError(f"the confidence of {one.label!r} is {one.confidence}: it is 0 to 1")
     detection = v1.Detection(label=one.label, confidence=one.confidence, text=one.text, track_id=one.track_id)
     if one.box is not None:
-        x, y, width, height = (float(side) for side in one.box)
+        sides = [float(side) for side in one.box]
+        if len(sides) != 4:
+            raise ValueError(f"the box of {one.label!r} has {len(sides)} numbers: it is x, y, width, height")
+        x, y, width, height = sides
         detection.box.CopyFrom(v1.Box(x=x, y=y, width=width, height=height))
     return detection
 
