@@ -302,7 +302,8 @@ fn a_change_of_options_and_a_kill_lose_and_double_nothing() {
     wait_for("stills", || stills.exists().then_some(()));
     more(10);
     // What cannot be run changes nothing.
-    lab.apply_consumer(&consumer, "wait", &["paper:x".to_owned()], &[&source]);
+    let twice = [sinks[0].clone(), sinks[0].clone()];
+    lab.apply_consumer(&consumer, "wait", &twice, &[&source]);
     more(10);
     lab.apply_consumer(&consumer, "wait", &both, &[&source]);
     first.kill9();

@@ -1,6 +1,6 @@
 //! Consumers and what they are assigned.
 
-use super::{Name, Options, options};
+use super::{Name, Options, SinkSpec, options};
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,7 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Consumer {
     /// As of `consumer --sink`, e.g. jsonl:/data/m1.jsonl
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "known_sinks"
+    )]
     pub sinks: Vec<String>,
     #[serde(
         default,
@@ -20,6 +24,27 @@ pub struct Consumer {
     pub options: Options,
     #[serde(default)]
     pub when_closed: WhenClosed,
+}
+
+/// A sink that can be read as one.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct KnownSink(String);
+
+impl TryFrom<String> for KnownSink {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.parse::<SinkSpec>() {
+            Ok(_) => Ok(Self(text)),
+            Err(why) => Err(format!("{text:?} is no sink: {why}")),
+        }
+    }
+}
+
+fn known_sinks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let sinks = Vec::<KnownSink>::deserialize(deserializer)?;
+    Ok(sinks.into_iter().map(|sink| sink.0).collect())
 }
 
 fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {

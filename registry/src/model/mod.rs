@@ -6,6 +6,7 @@ pub mod options;
 mod pipeline;
 mod processor;
 mod schedule;
+mod sink;
 mod source;
 
 pub use consumer::{Assignment, Consumer, WhenClosed, group_of_consumer};
@@ -14,6 +15,7 @@ pub use options::Options;
 pub use pipeline::{Inputs, Pipeline, Stage, Work};
 pub use processor::{Address, Processor};
 pub use schedule::{Schedule, WeekSpan};
+pub use sink::SinkSpec;
 pub use source::{CLOSE_AFTER, Input, Opening, Source};
 
 use serde::ser::SerializeStruct;

@@ -120,6 +120,8 @@ fn keys_that_are_not_known_are_refused_where_they_stand() {
 
 #[test]
 fn values_that_cannot_be_are_refused_where_they_stand() {
+    let sinks = "kind: Consumer\nname: a\nspec:\n  sinks:\n  - jsonl:/data/a.jsonl\n  - paper:x\n";
+    refused(sinks, 6, 5, "\"paper:x\" is no sink: expected window,");
     refused("kind: Sauce\nname: a\nspec: {}\n", 1, 7, "no kind");
     refused("name: a\nspec: {}\n", 1, 1, "kind");
     refused("kind: Consumer\nname: a b\nspec: {}\n", 2, 7, "characters");
