@@ -11,7 +11,7 @@ use pipeline::kafka::{GroupMember, KafkaConfig, Membership, Position};
 use pipeline::service::ConfigError;
 use regex_lite::Regex;
 use registry::model::Name;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// After this much silence the group takes a member for dead. Kafka's default is 45 s; a person watches this one.
@@ -121,7 +121,7 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> Result<Self, anyhow::Error> {
         check_topics(&args.topics)?;
-        check_sinks(&args.sinks)?;
+        check_outputs(&args)?;
         let track = track_settings(&args)?;
         let monitor = monitor_settings(&args)?;
         let until = args.until.unwrap_or(Until::Stopped);
@@ -287,13 +287,30 @@ fn check_topics(topics: &[String]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Two sinks of one file would tear each other's output.
-fn check_sinks(sinks: &[SinkSpec]) -> Result<(), ConfigError> {
+/// Two that write one file would tear each other's output, or replace it.
+fn check_outputs(args: &Args) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
-    match sinks.iter().find(|sink| !seen.insert(sink.to_string())) {
-        Some(twice) => Err(ConfigError(format!("--sink {twice} is given twice"))),
-        None => Ok(()),
+    if let Some(twice) = (args.sinks.iter()).find(|sink| !seen.insert(sink.to_string())) {
+        return Err(ConfigError(format!("--sink {twice} is given twice")));
     }
+    let sinks = args.sinks.iter().filter_map(|sink| {
+        let path = sink.path()?;
+        Some((path, format!("--sink {sink}")))
+    });
+    let actions = args.actions.iter().filter_map(|action| match action {
+        ActionSpec::Jsonl(path) => Some((path.as_path(), format!("--do {action}"))),
+        _ => None,
+    });
+    let report = (args.report.iter()).map(|page| (page.0.as_path(), format!("--report {page}")));
+    let mut places = HashMap::new();
+    for (path, option) in sinks.chain(actions).chain(report) {
+        if let Some(other) = places.insert(path, option.clone()) {
+            return Err(ConfigError(format!(
+                "{other} and {option} write to one place: give each its own"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -344,6 +361,9 @@ mod tests {
             "--topic a --instance i",
             "--topic ^[",
             "--topic a --sink jsonl:x --sink jsonl:x",
+            "--topic a --sink jsonl:x --sink stats:x",
+            "--topic a --sink stats:x --report html:x",
+            "--topic a --when true --sink jsonl:x --do jsonl:x",
             "--topic a --sink paper",
             "--topic a --reorder-window 3",
             "--topic a --fps 0",

@@ -150,8 +150,10 @@ fn draw_detection(
         right: i64::from(rect.x) + i64::from(rect.width),
         bottom: i64::from(rect.y) + i64::from(rect.height),
     };
-    let area = captions.place(of, (caption.width_px.into(), pen.line_px.into()));
-    if !caption.text.is_empty() {
+    let size = (caption.width_px.into(), pen.line_px.into());
+    if !caption.text.is_empty()
+        && let Some(area) = captions.place(of, size)
+    {
         let bar = Rect::new(
             area.left as i32,
             area.top as i32,
@@ -159,8 +161,9 @@ fn draw_detection(
             pen.line_px,
         );
         imgproc::rectangle(picture, bar, colour, imgproc::FILLED, imgproc::LINE_8, 0)?;
+        caption.write(picture, area, scalar(ink_on(own)), Edge::None, pen)?;
     }
-    caption.write(picture, area, scalar(ink_on(own)), Edge::None, pen)
+    Ok(())
 }
 
 /// None for boxes that are empty or not in reach of any picture (OpenCV counts in 32 bits).

@@ -61,7 +61,9 @@ function results(context, head, [width, height], dense) {
     if (!caption) continue;
     const bar = size * 1.35;
     const wide = context.measureText(caption).width + size * 0.6;
-    const [left, top] = captionPlace(taken, place, [wide, bar], [width, height]);
+    const at = captionPlace(taken, place, [wide, bar], [width, height]);
+    if (!at) continue;
+    const [left, top] = at;
     context.fillStyle = colour;
     context.fillRect(left, top, wide, bar);
     context.fillStyle = isBright(colour) ? "#000" : "#fff";
@@ -69,8 +71,12 @@ function results(context, head, [width, height], dense) {
   }
 }
 
-/** Above the box, else inside it or below it, else near it; in the picture, and on no other caption if there is room. */
-export function captionPlace(taken, [x, y, , h], [wide, high], [width, height]) {
+/**
+ * Above the box, else inside it or below it, else near it; in the picture, and on no other caption if there is room. None for
+ * a box that is out of the picture.
+ */
+export function captionPlace(taken, [x, y, w, h], [wide, high], [width, height]) {
+  if (x >= width || y >= height || x + w <= 0 || y + h <= 0) return null;
   const left = Math.max(0, Math.min(x, width - wide));
   const tops = [y - high, y, y + h, y - 2 * high, y + high, y + h + high, y - 3 * high, y + 2 * high];
   const inside = tops.map((top) => Math.max(0, Math.min(top, height - high)));

@@ -113,8 +113,18 @@ impl Captions {
         self.taken.push(area);
     }
 
-    /// The place of a caption of this width and height: above its box, else inside it or below it, else near it.
-    pub fn place(&mut self, of: Area, (width, height): (i64, i64)) -> Area {
+    /// The place of a caption of this width and height: above its box, else inside it or below it, else near it. None if
+    /// nothing of the box is in the picture.
+    pub fn place(&mut self, of: Area, (width, height): (i64, i64)) -> Option<Area> {
+        let picture = Area {
+            left: 0,
+            top: 0,
+            right: self.width,
+            bottom: self.height,
+        };
+        if !picture.covers(&of) {
+            return None;
+        }
         let left = of.left.min(self.width - width).max(0);
         let lines = [
             of.top - height,
@@ -138,7 +148,7 @@ impl Captions {
         let is_free = |place: &Area| !self.taken.iter().any(|taken| taken.covers(place));
         let place = places.find(is_free).unwrap_or(first);
         self.taken.push(place);
-        place
+        Some(place)
     }
 }
 
@@ -186,7 +196,7 @@ mod tests {
         let mut captions = Captions::new(100, 80);
         let size = (40, 10);
         assert_eq!(
-            captions.place(area(20, 30, 50, 60), size),
+            captions.place(area(20, 30, 50, 60), size).unwrap(),
             area(20, 20, 60, 30)
         );
         // The same box again, and one at each edge of the picture.
@@ -197,7 +207,7 @@ mod tests {
             area(70, 75, 90, 95),
         ] {
             let before = captions.taken.clone();
-            let place = captions.place(of, size);
+            let place = captions.place(of, size).unwrap();
             let is_inside =
                 place.left >= 0 && place.top >= 0 && place.right <= 100 && place.bottom <= 80;
             assert!(is_inside, "{of:?}: {place:?}");
@@ -213,14 +223,19 @@ mod tests {
         let mut captions = Captions::new(100, 80);
         captions.keep_free(area(0, 0, 100, 20));
         assert_eq!(
-            captions.place(area(10, 2, 30, 60), (40, 10)),
+            captions.place(area(10, 2, 30, 60), (40, 10)).unwrap(),
             area(10, 60, 50, 70)
         );
         let mut small = Captions::new(5, 5);
         let size = (40, 10);
-        let place = small.place(area(1, 1, 3, 3), size);
+        let place = small.place(area(1, 1, 3, 3), size).unwrap();
         assert_eq!((place.left, place.top), (0, 0));
-        assert_eq!(small.place(area(1, 1, 3, 3), size), place);
+        assert_eq!(small.place(area(1, 1, 3, 3), size), Some(place));
+        assert_eq!(
+            small.place(area(6, 1, 9, 3), size),
+            None,
+            "out of the picture"
+        );
     }
 
     #[test]

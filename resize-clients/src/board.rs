@@ -168,13 +168,13 @@ impl Board {
             change(row);
         }
         if let Some(counts) = &self.counts {
-            let ended = rows.iter().filter(|row| row.has_ended).count();
-            let started = rows.iter().filter(|row| row.started.is_some()).count();
+            let count = |is: fn(&&Row) -> bool| rows.iter().filter(is).count();
             counts.set_message(format!(
-                "{} instances: {} waiting, {} running, {ended} ended",
+                "{} instances: {} waiting, {} running, {} ended",
                 rows.len(),
-                rows.len() - started,
-                started - ended,
+                count(|row| !row.has_ended && row.started.is_none()),
+                count(|row| !row.has_ended && row.started.is_some()),
+                count(|row| row.has_ended),
             ));
         }
     }

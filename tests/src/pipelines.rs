@@ -295,7 +295,7 @@ fn stages_that_come_and_go_and_mistakes_disturb_no_other_stage() {
     let log = broker.log();
     assert!(broker.stop().success());
     // One life of the first stage, one assignment of its partition, and none of them taken away before the end.
-    let group = format!("group=\"{}.registry.calm/first/{cam}\"", lab.prefix);
+    let group = format!("group=\"{}.registry/calm/first/{cam}\"", lab.prefix);
     let of_it = |text: &str| {
         let lines = log.lines().filter(|line| line.contains(text));
         lines.filter(|line| line.contains(&group)).count()

@@ -56,8 +56,8 @@ pub fn plan(flows: &[Flow], objects: &Objects, process: &Args) -> BTreeMap<Strin
 fn group(flow: &Flow, process: &Args) -> String {
     let (registry, place) = (&process.managed.registry.registry, flow.place());
     match (&flow.stage.to, &flow.inputs[..]) {
-        (None, [input]) => format!("{registry}.{place}/{input}"),
-        _ => format!("{registry}.{place}"),
+        (None, [input]) => format!("{registry}/{place}/{input}"),
+        _ => format!("{registry}/{place}"),
     }
 }
 
@@ -250,24 +250,24 @@ spec:
             .collect();
         let expected = [
             (
-                "framelane.registry.x/a/cam0",
+                "framelane.registry/x/a/cam0",
                 "cam0".to_owned(),
                 "cam0.a",
                 4,
             ),
             (
-                "framelane.registry.x/a/cam1",
+                "framelane.registry/x/a/cam1",
                 "video1".to_owned(),
                 "cam1.a",
                 4,
             ),
             (
-                "framelane.registry.x/b",
+                "framelane.registry/x/b",
                 "cam0.a,video1".to_owned(),
                 "both",
                 4,
             ),
-            ("framelane.registry.x/j", "cam0.a,cam0".to_owned(), "all", 4),
+            ("framelane.registry/x/j", "cam0.a,cam0".to_owned(), "all", 4),
         ];
         assert_eq!(found, expected);
     }
@@ -282,7 +282,7 @@ spec:
             (args.in_flight, args.window, args.instance.as_deref()),
             (Some(3), 9, Some("i"))
         );
-        assert_eq!(ready.config.group, "framelane.registry.x/a/cam0");
+        assert_eq!(ready.config.group, "framelane.registry/x/a/cam0");
         assert_eq!(
             ready.processor.map(|settings| settings.targets.len()),
             Some(2)
@@ -314,7 +314,7 @@ spec:
     #[test]
     fn a_processor_that_is_not_declared_is_waited_for() {
         let planned = planned("{name: a, from: [cam0], processor: q}");
-        let why = planned["framelane.registry.x/a/cam0"]
+        let why = planned["framelane.registry/x/a/cam0"]
             .work
             .as_ref()
             .expect_err("it runs");

@@ -226,7 +226,7 @@ const MACROS: [&str; 7] = [
     "map",
     "filter",
 ];
-const FUNCTIONS: [&str; 11] = [
+const FUNCTIONS: [&str; 13] = [
     "contains",
     "startsWith",
     "endsWith",
@@ -237,6 +237,8 @@ const FUNCTIONS: [&str; 11] = [
     "double",
     "string",
     "bytes",
+    "bool",
+    "dyn",
     "type",
 ];
 

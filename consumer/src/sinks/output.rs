@@ -144,7 +144,9 @@ pub fn replaceable(
     begins_so: impl Fn(&[u8]) -> bool,
 ) -> Result<PathBuf, OpenError> {
     let metadata = match std::fs::metadata(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return in_folder(path),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            return in_folder(path);
+        }
         found => found.map_err(OpenError::io(path))?,
     };
     if !metadata.is_file() {

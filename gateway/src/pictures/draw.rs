@@ -61,7 +61,9 @@ fn caption(pixels: &mut Pixels, captions: &mut Captions, of: Area, text: &str, c
     }
     let scale = i64::from(pixels.height / 480).clamp(1, 4);
     let width = (glyphs.len() as i64 * FONT + 2) * scale;
-    let bar = captions.place(of, (width, (FONT + 2) * scale));
+    let Some(bar) = captions.place(of, (width, (FONT + 2) * scale)) else {
+        return; // the box is out of the picture
+    };
     fill(pixels, (bar.left, bar.top), (bar.right, bar.bottom), colour);
     let ink = ink_on(colour);
     for (number, glyph) in (0_i64..).zip(glyphs) {

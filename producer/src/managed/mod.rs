@@ -9,6 +9,7 @@
 
 pub mod freeze;
 pub mod opening;
+pub mod predecessor;
 pub mod report;
 pub mod slot;
 pub mod sources;
@@ -82,8 +83,7 @@ pub async fn run(
         last_lines: Instant::now(),
     };
     let result = managed.serve(&mut turn, &shutdown).await;
-    let failures = managed.sources.close_all("its producer ends").await;
-    managed.report(); // the one that takes over waits for it
+    let failures = managed.close_all("its producer ends").await;
     // Another takes over when the sources have ended, not before.
     turn.close().await;
     managed.reporter.close().await;
@@ -139,6 +139,13 @@ impl Managed {
         Ok(())
     }
 
+    /// Whoever takes over waits for each until it hears that it is closed.
+    async fn close_all(&mut self, why: &str) -> Vec<String> {
+        let reporter = &self.reporter;
+        let tell = |sources: &mut Sources| tell(sources, reporter);
+        self.sources.close_all(why, tell).await
+    }
+
     async fn stand_by(&mut self) {
         tracing::info!(
             host = self.crew.host,
@@ -147,8 +154,7 @@ impl Managed {
         self.place = Place::StandingBy;
         // What failed is logged; the sources are another's now.
         let why = "another producer of its host takes over";
-        drop(self.sources.close_all(why).await);
-        self.report(); // the other waits for it
+        drop(self.close_all(why).await);
         self.freeze = Freeze::default(); // the time that took was no freeze
     }
 
@@ -177,20 +183,25 @@ impl Managed {
                 }
             }
         }
-        let mut said = Vec::new();
-        let mut applied = Vec::new();
-        for (name, slot) in self.sources.slots() {
-            said.push(report::running_source(name, slot));
-            if let (Ok(name), false) = (name.parse(), matches!(slot.phase(), Phase::Stopping(..))) {
-                applied.push((Key::new(Kind::Source, name), slot.version()));
-            }
-        }
-        self.reporter.update(|instance| {
-            instance.sources = said;
-            instance.applied.clear();
-            applied
-                .iter()
-                .for_each(|(key, version)| instance.apply(key, *version));
-        });
+        tell(&mut self.sources, &self.reporter);
     }
+}
+
+/// Says in the registry what each source does.
+fn tell(sources: &mut Sources, reporter: &Reporter) {
+    let mut said = Vec::new();
+    let mut applied = Vec::new();
+    for (name, slot) in sources.slots() {
+        said.push(report::running_source(name, slot));
+        if let (Ok(name), false) = (name.parse(), matches!(slot.phase(), Phase::Stopping(..))) {
+            applied.push((Key::new(Kind::Source, name), slot.version()));
+        }
+    }
+    reporter.update(|instance| {
+        instance.sources = said;
+        instance.applied.clear();
+        applied
+            .iter()
+            .for_each(|(key, version)| instance.apply(key, *version));
+    });
 }

@@ -246,7 +246,8 @@ impl Slot {
         }
     }
 
-    fn close(&mut self, why: String) {
+    /// It is not to run; why, for people.
+    pub fn close(&mut self, why: String) {
         match &self.phase {
             Phase::Running(_) => self.stop(Then::Close(why)),
             Phase::Stopping(..) => {}

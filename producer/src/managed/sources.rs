@@ -1,6 +1,7 @@
 //! The sources of this host: each runs in a task of its own, and none knows of the others.
 
 use super::opening::Now;
+use super::predecessor::Predecessors;
 use super::slot::{Outcome, Run, RunTurn, Slot, Taker, Then};
 use super::spec;
 use crate::config::SourceConfig;
@@ -9,8 +10,8 @@ use crate::progress::{Meter, Progress};
 use crate::publish::PublishError;
 use crate::source;
 use pipeline::kafka::KafkaConfig;
-use registry::View;
 use registry::instance::{Instance, Service, SourceState};
+use registry::{Seen, View};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Longer than a source needs that gives Kafka and its device their own grace times; one that hangs in a driver ends with
 /// the process.
-const STOP_GRACE: Duration = Duration::from_secs(20);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// The managed producers of one host.
 #[derive(Debug, Clone)]
@@ -51,14 +52,14 @@ impl Crew {
         live.any(|one| self.is_another(one) && !one.sources.is_empty())
     }
 
-    /// Whether another of them runs this source.
-    fn does_another_run(&self, view: &View, name: &str) -> bool {
-        let mut live = view.live().map(|seen| &seen.instance);
-        let runs = |one: &Instance| {
+    /// The others of them that run this source.
+    fn others_with<'v>(&'v self, view: &'v View, name: &'v str) -> impl Iterator<Item = &'v Seen> {
+        let runs = move |one: &Instance| {
             let mut sources = one.sources.iter().filter(|said| said.name == name);
             sources.any(|said| matches!(said.state, SourceState::Opening | SourceState::Live))
         };
-        live.any(|one| self.is_another(one) && runs(one))
+        view.live()
+            .filter(move |seen| self.is_another(&seen.instance) && runs(&seen.instance))
     }
 }
 
@@ -67,8 +68,7 @@ pub struct Sources {
     kafka: KafkaConfig,
     crew: Crew,
     slots: BTreeMap<String, Slot>,
-    /// Until then, nothing is opened that another of the crew still runs.
-    others_leave_until: Option<Instant>,
+    predecessors: Predecessors,
     running: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, String>,
 }
@@ -80,7 +80,7 @@ impl Sources {
             kafka,
             crew,
             slots: BTreeMap::new(),
-            others_leave_until: None,
+            predecessors: Predecessors::default(),
             running: JoinSet::new(),
             names: HashMap::new(),
         }
@@ -95,7 +95,7 @@ impl Sources {
     /// The turn of this producer has come. One that was killed is lost to the registry before Kafka gives its turn away; who
     /// has lost its turn because Kafka was silent is there, with frames that wait for Kafka, and gets the time to hand them in.
     pub fn begin_turn(&mut self, now: Instant) {
-        self.others_leave_until = Some(now + STOP_GRACE);
+        self.predecessors.begin(now);
         self.slots.values_mut().for_each(Slot::begin_turn);
     }
 
@@ -115,13 +115,18 @@ impl Sources {
             if !slot.is_at(source.version) {
                 slot.declare(spec::declared(source), source.version);
             }
-            let does_another_run = self.crew.does_another_run(view, name);
-            if slot.waits_until_free() && does_another_run {
+            if slot.waits_until_free() && self.crew.others_with(view, name).next().is_some() {
                 slot.has_another(now.instant);
             }
-            let others_leave = self.others_leave_until > Some(now.instant);
-            if others_leave && does_another_run && slot.run().is_none() {
-                continue;
+            if slot.run().is_none() && self.predecessors.may_be_there(now.instant) {
+                let predecessors = &mut self.predecessors;
+                let is_waited_for = |one: &Seen| {
+                    predecessors.is_waited_for(&one.instance.id, one.last_seen, now.instant)
+                };
+                if self.crew.others_with(view, name).any(is_waited_for) {
+                    slot.close("another producer of this host has it still".to_owned());
+                    continue;
+                }
             }
             if let Some(config) = slot.step(view.watchers(name), now) {
                 self.start(name, config, now);
@@ -168,7 +173,7 @@ impl Sources {
             Err(cause) => (cause.id(), Outcome::Failed(format!("it panicked: {cause}"))),
         };
         let Some(name) = self.names.remove(&id) else {
-            return None; // every task has its name
+            return None; // it was given up
         };
         let failure = match &outcome {
             Outcome::Done => {
@@ -192,7 +197,8 @@ impl Sources {
 
     /// Closes all of them, in order: what was captured is in Kafka, and the record that says that it was stopped. Returns
     /// why that is not so, for each that did not end well; one that was just being tried and could not be opened is none.
-    pub async fn close_all(&mut self, why: &str) -> Vec<String> {
+    /// `tell` is called when some have closed: others may open them then.
+    pub async fn close_all(&mut self, why: &str, mut tell: impl FnMut(&mut Self)) -> Vec<String> {
         let mut failures = Vec::new();
         for slot in self.slots.values_mut() {
             slot.stop(Then::Close(why.to_owned()));
@@ -200,6 +206,7 @@ impl Sources {
         let all_ended = async {
             while !self.running.is_empty() {
                 failures.extend(self.ended().await);
+                tell(self);
             }
         };
         if tokio::time::timeout(STOP_GRACE, all_ended).await.is_err() {
@@ -208,10 +215,10 @@ impl Sources {
             tracing::error!(sources = hanging, "they did not end in time");
             failures.push(format!("{hanging}: not ended within {STOP_GRACE:?}"));
         }
-        self.slots.retain(|_, slot| {
-            slot.withdraw();
-            !slot.is_gone()
-        });
+        // Also those that hang: they are another's now, whose claims fence them.
+        self.slots.clear();
+        self.names.clear();
+        tell(self);
         failures
     }
 }
@@ -268,7 +275,10 @@ mod tests {
         let config = Arc::new(SourceConfig::try_from(args).unwrap());
         sources.slots.insert("cam0".to_owned(), Slot::default());
         sources.start("cam0", config, Now::read());
-        assert_eq!(sources.close_all("its producer ends").await, [""; 0]);
+        assert_eq!(
+            sources.close_all("its producer ends", |_| {}).await,
+            [""; 0]
+        );
     }
 
     fn member(crew: &str, instance: &str) -> Option<Member> {

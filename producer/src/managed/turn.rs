@@ -37,11 +37,11 @@ pub enum TurnEvent {
 }
 
 impl Turn {
-    /// Joins the group of this host's producers, `REGISTRY.host.HOST`.
+    /// Joins the group of this host's producers, `REGISTRY/host.HOST`.
     pub async fn join(kafka: &KafkaConfig, registry: &str, host: &str) -> Result<Self, KafkaFault> {
         let (kafka, topic) = (kafka.clone(), registry.to_owned());
         let member = GroupMember {
-            group: format!("{registry}.host.{host}"),
+            group: format!("{registry}/host.{host}"),
             membership: Membership::Dynamic,
             session_timeout: SESSION_TIMEOUT,
         };

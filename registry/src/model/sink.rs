@@ -1,7 +1,7 @@
 //! Where a consumer's records may go, as it is written on its command line and in its declaration.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A sink as given on the command line.
@@ -27,6 +27,16 @@ pub enum SinkSpec {
 pub const VIDEO_EXTENSIONS: [&str; 2] = ["mp4", "avi"];
 
 impl SinkSpec {
+    /// The file or folder that it makes.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Jpeg(path) | Self::Video(path) | Self::Jsonl(path) | Self::Stats(Some(path)) => {
+                Some(path)
+            }
+            Self::Window | Self::JsonlStdout | Self::Stats(None) | Self::Null => None,
+        }
+    }
+
     /// True if records have to bring their pictures.
     pub fn needs_pixels(&self) -> bool {
         matches!(self, Self::Window | Self::Jpeg(_) | Self::Video(_))
