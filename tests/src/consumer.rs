@@ -1,14 +1,58 @@
 //! Video out: what a consumer shows is what the topic holds, from anywhere to anywhere, as often as asked.
 
 use crate::harness::{
-    Follower, Lines, Process, consume, frame, name, pictures, processor, program, publish,
-    publish_raw, publish_records, run, run_ok, shared, topic, wait_for,
+    Follower, Lines, Process, consume, frame, lines_so_far, name, pictures, processor, program,
+    publish, publish_raw, publish_records, run, run_ok, scrape, shared, topic, wait_for,
 };
 use kafka_node::{Kafka, Options};
 use pipeline::kafka::{Admin, KafkaConfig};
 use pipeline::wire::now_unix_ns;
 use std::path::Path;
 use std::process::Command;
+
+#[test]
+fn pictures_that_several_topics_refer_to_are_read_in_step_by_each_of_them() {
+    let base = pattern(400);
+    let (_echo, url) = processor(&["echo"]);
+    let outputs = [1, 2, 3].map(|number| format!("{base}.{number}"));
+    for output in &outputs {
+        let args = [
+            "--input",
+            &base,
+            "--output",
+            output,
+            "--processor",
+            &url,
+            "--content",
+            "reference",
+        ];
+        let broker = Process::start("broker", shared(), &args);
+        Follower::new(shared(), output).wait_for(401);
+        assert!(broker.stop().success());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lines");
+    let [port] = kafka_node::free_ports::<1>().unwrap();
+    let (metrics, sink) = (
+        format!("127.0.0.1:{port}"),
+        format!("jsonl:{}", file.display()),
+    );
+    let mut args = vec!["--from", "earliest", "--verify-picture", "--sink", &sink];
+    args.extend(["--metrics", &metrics]);
+    args.extend(outputs.iter().flat_map(|output| ["--topic", output]));
+    let consumer = Process::start("consumer", shared(), &args);
+    wait_for("all frames", || {
+        (lines_so_far(&file).kind("frame").0.len() == 1_200).then_some(())
+    });
+    let metrics = scrape(port).expect("it serves metrics");
+    let jumps = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("framelane_reference_jumps_total "));
+    let jumps: u64 = jumps.expect("pictures were fetched").parse().unwrap();
+    // Each stream begins with one, and so may others where one runs ahead of the next.
+    assert!(jumps <= 16, "{jumps} jumps for 3 streams of 400 frames");
+    assert!(consumer.stop().success());
+}
 
 /// Publishes frames of a test picture; returns the new topic, which is also the source.
 fn pattern(count: u64) -> String {

@@ -1,10 +1,8 @@
 //! Secrets are shown by nothing: not by --help, not in success or failure, not at the most talkative log level, and
 //! not in metrics.
 
-use crate::harness::{Process, name, processor, program, wait_for};
+use crate::harness::{Process, name, processor, program, scrape, wait_for};
 use crate::security_lab::{allow_everything, at, files, password, start};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 /// What must not be seen: the password, and what is in the key files.
@@ -119,14 +117,6 @@ fn a_broker_and_its_metrics_show_no_secrets() {
     assert!(broker.stop().success());
     assert_silent("broker", &said);
     assert_silent("processor", &processor.log());
-}
-
-fn scrape(port: u16) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 #[test]

@@ -110,11 +110,16 @@ impl Lookup {
         }
     }
 
+    /// How many records are read until this offset comes, if reading on leads there; None if it takes a jump.
+    pub fn distance_to(&self, offset: i64) -> Option<i64> {
+        let distance = offset - self.position?;
+        (0..READ_ON_OFFSETS).contains(&distance).then_some(distance)
+    }
+
     /// The record at exactly this offset.
     pub fn read(&mut self, offset: i64) -> Result<Incoming, LookupError> {
-        match self.position {
-            Some(position) if (position..position + READ_ON_OFFSETS).contains(&offset) => {}
-            _ => self.jump(offset)?,
+        if self.distance_to(offset).is_none() {
+            self.jump(offset)?;
         }
         let expired = || LookupError::Expired {
             lane: self.lane.clone(),
@@ -162,6 +167,7 @@ impl Lookup {
     }
 
     fn jump(&mut self, offset: i64) -> Result<(), LookupError> {
+        metrics::counter!("framelane_reference_jumps_total").increment(1);
         if offset < resolve_position(&self.consumer, &self.lane, Position::Earliest)? {
             return Err(LookupError::Expired {
                 lane: self.lane.clone(),

@@ -1,7 +1,8 @@
 //! The threads that fetch pictures. Which partitions frames refer to is their writers' choice, so neither threads nor
 //! connections grow with them: a few workers serve all partitions, and only the readers used last are kept open.
 //!
-//! One worker at a time serves a partition, in the order of the requests: they grow, so this is a sequential read.
+//! One worker at a time serves a partition, in the order of the requests. Those of one stream grow, so this is a sequential
+//! read; where several streams refer to a partition (the outputs of several stages), each gets a reader of its own.
 
 use super::{Request, absent};
 use crate::kafka::{KafkaConfig, KafkaFault, Lookup, TopicPartition};
@@ -17,6 +18,10 @@ pub const MOST_WORKERS: usize = 16;
 /// Readers that stay open, each with connections and prefetched frames of its own. A stage that refers to more
 /// partitions than this in turn opens them again and again.
 const OPEN_READERS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
+/// Readers of one partition. Streams beyond this number make them jump, which takes tens of milliseconds each time.
+const MOST_STREAMS: usize = 8;
+/// A reader is another stream's after this time.
+const UNUSED_AFTER: Duration = Duration::from_secs(2);
 /// Partitions that are known not to be there.
 const ABSENT: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
 /// So long that a backlog of frames is answered at once, so short that a topic made anew is found.
@@ -43,7 +48,7 @@ struct State {
     requests: HashMap<TopicPartition, VecDeque<Request>>,
     /// Partitions that wait for a worker.
     ready: VecDeque<TopicPartition>,
-    open: LruCache<TopicPartition, Lookup>,
+    open: LruCache<TopicPartition, Streams>,
     absent: LruCache<TopicPartition, Instant>,
     workers: usize,
     idle_workers: usize,
@@ -172,9 +177,9 @@ impl Worker {
                 shared: &self.0,
                 lane,
             };
-            let reader = self.0.lock().open.pop(&served.lane);
-            let reader = self.serve(&served.lane, reader);
-            let closed = self.0.put_back(&served.lane, reader);
+            let streams = self.0.lock().open.pop(&served.lane);
+            let streams = self.serve(&served.lane, streams.unwrap_or_default());
+            let closed = self.0.put_back(&served.lane, streams);
             drop(closed); // takes its time, so without the lock
         }
     }
@@ -194,8 +199,8 @@ impl Worker {
         }
     }
 
-    /// Answers what has been asked so far. Returns the reader if it is worth keeping.
-    fn serve(&self, lane: &TopicPartition, mut reader: Option<Lookup>) -> Option<Lookup> {
+    /// Answers what has been asked so far. Returns the readers that are worth keeping.
+    fn serve(&self, lane: &TopicPartition, mut streams: Streams) -> Streams {
         let requests = {
             let mut state = self.0.lock();
             state.requests.get_mut(lane).map(std::mem::take)
@@ -207,38 +212,41 @@ impl Worker {
             let outcome = if self.is_absent(lane) {
                 Ok(None)
             } else {
-                self.read(lane, &mut reader, &request)
+                self.read(lane, &mut streams, &request)
             };
             let outcome = outcome.map(|content| content.unwrap_or_else(|| absent(&request)));
             let _ = request.answer.send(outcome);
         }
-        reader
+        streams
     }
 
     /// None if there is no such partition.
     fn read(
         &self,
         lane: &TopicPartition,
-        reader: &mut Option<Lookup>,
+        streams: &mut Streams,
         request: &Request,
     ) -> Result<Option<super::Content>, KafkaFault> {
-        if reader.is_none() {
-            let lookup = Lookup::open(&self.0.config, lane.clone())?;
-            if !lookup.is_there()? {
-                return Ok(self.forget(lane));
-            }
-            *reader = Some(lookup);
-        }
-        let lookup = reader.as_mut().expect("opened above");
-        match super::fetch(lookup, &request.reference) {
-            Ok(content) => Ok(Some(content)),
-            Err(fault) => {
-                let lookup = reader.take(); // the next try takes a new client: this one may have lost Kafka for good
-                match lookup.map(|lookup| lookup.is_there()) {
-                    Some(Ok(false)) => Ok(self.forget(lane)),
-                    _ => Err(fault),
+        let mut lookup = match streams.take(request.reference.offset) {
+            Some(lookup) => lookup,
+            None => {
+                let lookup = Lookup::open(&self.0.config, lane.clone())?;
+                if !lookup.is_there()? {
+                    return Ok(self.forget(lane));
                 }
+                lookup
             }
+        };
+        match super::fetch(&mut lookup, &request.reference) {
+            Ok(content) => {
+                streams.0.push((lookup, Instant::now()));
+                Ok(Some(content))
+            }
+            // The next try takes a new client: this one may have lost Kafka for good.
+            Err(fault) => match lookup.is_there() {
+                Ok(false) => Ok(self.forget(lane)),
+                _ => Err(fault),
+            },
         }
     }
 
@@ -255,9 +263,31 @@ impl Worker {
     }
 }
 
+/// The readers of a partition with the time of their last use, which they are ordered by.
+#[derive(Debug, Default)]
+struct Streams(Vec<(Lookup, Instant)>);
+
+impl Streams {
+    /// The reader that has the fewest records to read until this offset; else one that jumps, as nobody uses it any more or
+    /// there may be no more. None: a new one is to be opened.
+    fn take(&mut self, offset: i64) -> Option<Lookup> {
+        let readers = self.0.iter().enumerate();
+        let near = readers.filter_map(|(at, (lookup, _))| Some((lookup.distance_to(offset)?, at)));
+        let at = match near.min() {
+            Some((_, at)) => at,
+            None => {
+                let (_, used) = self.0.first()?;
+                let is_free = used.elapsed() > UNUSED_AFTER || self.0.len() >= MOST_STREAMS;
+                is_free.then_some(0)?
+            }
+        };
+        Some(self.0.remove(at).0)
+    }
+}
+
 impl Shared {
-    /// The partition is served; what was asked meanwhile makes it ready again. Returns a reader to be closed.
-    fn put_back(&self, lane: &TopicPartition, reader: Option<Lookup>) -> Option<Lookup> {
+    /// The partition is served; what was asked meanwhile makes it ready again. Returns readers to be closed.
+    fn put_back(&self, lane: &TopicPartition, streams: Streams) -> Option<Streams> {
         let mut state = self.lock();
         if state.requests.get(lane).is_some_and(VecDeque::is_empty) {
             state.requests.remove(lane);
@@ -265,7 +295,10 @@ impl Shared {
             state.ready.push_back(lane.clone());
             self.changed.notify_one();
         }
-        let (_, closed) = state.open.push(lane.clone(), reader?)?;
+        if streams.0.is_empty() {
+            return None;
+        }
+        let (_, closed) = state.open.push(lane.clone(), streams)?;
         Some(closed)
     }
 }

@@ -20,7 +20,7 @@ pub use frames::{
 pub use kafka::{name, shared, topic};
 pub use lab::{Lab, lines_so_far};
 pub use lines::{Lines, consume, pictures};
-pub use process::{Process, broker, processor, program, run, run_ok};
+pub use process::{Process, broker, processor, program, run, run_ok, scrape};
 pub use receiver::{Receiver, Request};
 pub use wait::wait_for;
 pub use web::{Answer, Door, Gateway, Socket, get, request, send};

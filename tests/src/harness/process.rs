@@ -4,6 +4,8 @@ use super::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -123,6 +125,15 @@ impl Drop for Process {
             eprintln!("--- {}\n{}", self.name, self.log());
         }
     }
+}
+
+/// The metrics of a process of this machine; None while nobody listens at this port.
+pub fn scrape(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Starts a broker from `input` to `input.out`, with more arguments.
