@@ -55,20 +55,39 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(work: Work, shutdown: CancellationToken) -> anyhow::Result<()> {
     decode::use_one_thread().context("setting up OpenCV")?;
     match work {
-        Work::Topics(config) => show(*config, None, shutdown).await,
+        Work::Topics(config) => {
+            let outputs = Outputs::open(&config, &shutdown)?;
+            show(*config, outputs, None, shutdown).await
+        }
         Work::Managed(settings) => managed::run(*settings, shutdown).await,
+    }
+}
+
+/// Where frames go, opened.
+struct Outputs {
+    sinks: Vec<OpenSink>,
+    closing: CancellationToken,
+}
+
+impl Outputs {
+    /// Until they are dropped, nobody else writes there.
+    fn open(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<Self> {
+        tracing::info!(?config, "consumer");
+        let closing = shutdown.child_token();
+        Ok(Self {
+            sinks: open_sinks(config, &closing)?,
+            closing,
+        })
     }
 }
 
 /// As [`run`], of these topics, or of those that `steering` names.
 async fn show(
     config: Config,
+    Outputs { sinks, closing }: Outputs,
     steering: Option<Steering>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    tracing::info!(?config, "consumer");
-    let closing = shutdown.child_token();
-    let sinks = open_sinks(&config, &closing)?;
     let done = sinks::done(&sinks);
     let (tracking, ledger) = open_tracking(&config).await?;
     let (monitor, ledger) = open_monitor(&config, ledger).await?;

@@ -305,11 +305,34 @@ fn a_change_of_options_and_a_kill_lose_and_double_nothing() {
     let twice = [sinks[0].clone(), sinks[0].clone()];
     lab.apply_consumer(&consumer, "wait", &twice, &[&source]);
     more(10);
+    let refused = |word: &str| {
+        lab.wait_for_instance("the refusal", |one| {
+            one.pid == first.id() && one.refused.values().any(|why| why.contains(word))
+        });
+    };
+    // It is known only when the outputs are opened: what was written before is gone on with.
+    let nowhere = ["jsonl:/proc/nowhere/lines".to_owned()];
+    lab.apply_consumer(&consumer, "wait", &nowhere, &[&source]);
+    refused("/proc/nowhere");
+    more(10);
     lab.apply_consumer(&consumer, "wait", &both, &[&source]);
     first.kill9();
     let again = lab.consumer(&consumer);
     more(10);
     assert!(again.stop().success());
+    // One that begins with such a declaration waits until the place is there.
+    let folder = lab.path("later");
+    let later = format!("jsonl:{}", folder.join("lines").display());
+    lab.apply_consumer(&consumer, "wait", &[later], &[&source]);
+    let waiting = lab.consumer(&consumer);
+    lab.wait_for_instance("the refusal", |one| {
+        one.pid == waiting.id() && one.refused.values().any(|why| why.contains("later"))
+    });
+    std::fs::create_dir(&folder).unwrap();
+    wait_for("lines there", || {
+        (folder.join("lines").exists()).then_some(())
+    });
+    assert!(waiting.stop().success());
     assert_unbroken(&Lines::read(&file), &source);
 }
 

@@ -20,7 +20,11 @@ use registry::instance::{InstanceIdentity, Service};
 use registry::model::{Consumer, Key, Kind, Version, Versioned};
 use registry::{Registry, Reporter};
 use session::{Session, SessionEnd};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// Outputs that could not be opened are tried again after this time: what was in the way may have gone.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A managed consumer, outside of its sessions.
 pub(crate) struct Following {
@@ -30,7 +34,7 @@ pub(crate) struct Following {
 }
 
 /// A declaration that can be run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Declared {
     consumer: Versioned<Consumer>,
     config: crate::config::Config,
@@ -58,8 +62,22 @@ pub async fn run(settings: ManagedConfig, shutdown: CancellationToken) -> anyhow
 
 impl Following {
     async fn follow(&self, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        while let Some(declared) = self.declaration(shutdown).await? {
-            let session = Session::new(self, declared).await?;
+        let name = &self.settings.name;
+        // What ran last, and what cannot be run in its place.
+        let mut before: Option<Declared> = None;
+        let mut refused: Option<(Version, String)> = None;
+        loop {
+            let declared = if refused.is_some()
+                && let Some(before) = before.take()
+            {
+                before
+            } else {
+                match self.declaration(refused.take(), shutdown).await? {
+                    Some(declared) => declared,
+                    None => return Ok(()),
+                }
+            };
+            let session = Session::new(self, declared.clone(), refused.clone()).await?;
             let end = session.run(shutdown).await?;
             self.reporter.update(|instance| {
                 instance.watches.clear();
@@ -71,15 +89,32 @@ impl Following {
                     return Ok(());
                 }
                 SessionEnd::Stopped => return Ok(()),
-                SessionEnd::Redeclared => tracing::info!("going on as it is declared now"),
+                SessionEnd::Redeclared => {
+                    tracing::info!("going on as it is declared now");
+                    let is_declared = self.registry.view().consumer(name).is_some();
+                    before = is_declared.then_some(declared);
+                    refused = None;
+                }
+                SessionEnd::Refused(why) => {
+                    if before.is_some() {
+                        tracing::error!("consumer {name}: {why}; going on as before");
+                    }
+                    refused = Some((declared.consumer.version, why));
+                }
             }
         }
-        Ok(())
     }
 
-    /// Waits for a declaration that can be run. None: stopped before there was one.
-    async fn declaration(&self, shutdown: &CancellationToken) -> anyhow::Result<Option<Declared>> {
+    /// Waits for a declaration that can be run. One whose outputs could not be opened is tried again after a while. None:
+    /// stopped before there was one.
+    async fn declaration(
+        &self,
+        mut refused: Option<(Version, String)>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Declared>> {
         let name = &self.settings.name;
+        let again = tokio::time::sleep(TRY_AGAIN);
+        tokio::pin!(again);
         let mut changes = self.registry.changes();
         // Views come with every heartbeat: each thing is said once.
         let mut said: Option<Version> = None;
@@ -89,7 +124,15 @@ impl Following {
                 .objects()
                 .version(&Key::new(Kind::Consumer, name.clone()));
             let is_new = said.replace(version) != Some(version);
-            match view.consumer(name).map(|consumer| self.check(consumer)) {
+            let is_refused = |consumer: &Versioned<Consumer>| {
+                let (version, why) = refused.as_ref()?;
+                (*version == consumer.version).then(|| why.clone())
+            };
+            let check = |consumer: &Versioned<Consumer>| match is_refused(consumer) {
+                Some(why) => Err(why),
+                None => self.check(consumer),
+            };
+            match view.consumer(name).map(check) {
                 Some(Ok(declared)) => {
                     self.reporter.update(|instance| instance.refused.clear());
                     return Ok(Some(declared));
@@ -110,6 +153,7 @@ impl Following {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
                 changed = changes.changed() => changed.context("following the registry")?,
+                () = &mut again, if refused.is_some() => refused = None,
             }
         }
     }

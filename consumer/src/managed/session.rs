@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a session ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEnd {
     /// Everything was shown, or a person has closed the window.
     Over,
@@ -27,6 +27,8 @@ pub enum SessionEnd {
     Stopped,
     /// It is to go on in another way.
     Redeclared,
+    /// It never began: its outputs cannot be opened, for this reason.
+    Refused(String),
 }
 
 /// A flow, and what steers it.
@@ -42,8 +44,12 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Ready to run.
-    pub async fn new(following: &'a Following, declared: Declared) -> anyhow::Result<Self> {
+    /// Ready to run. `refused`: what is declared in its place, if that cannot be run, and why.
+    pub async fn new(
+        following: &'a Following,
+        declared: Declared,
+        refused: Option<(Version, String)>,
+    ) -> anyhow::Result<Self> {
         let kafka = following.settings.kafka.clone();
         let connecting = tokio::task::spawn_blocking(move || Admin::connect(&kafka));
         let admin = connecting.await.context("connecting to Kafka")??;
@@ -55,7 +61,7 @@ impl<'a> Session<'a> {
             steering: Some(steering),
             choice: Choice::default(),
             topics: Topics::new(admin),
-            refused: None,
+            refused,
         })
     }
 
@@ -63,7 +69,12 @@ impl<'a> Session<'a> {
     pub async fn run(mut self, shutdown: &CancellationToken) -> anyhow::Result<SessionEnd> {
         let stop = CancellationToken::new();
         let config = self.declared.config.clone();
-        let mut flow = tokio::spawn(crate::show(config, self.steering.take(), stop.clone()));
+        let outputs = match crate::Outputs::open(&config, &stop) {
+            Ok(outputs) => outputs,
+            Err(why) => return Ok(SessionEnd::Refused(format!("{why:#}"))),
+        };
+        let steering = self.steering.take();
+        let mut flow = tokio::spawn(crate::show(config, outputs, steering, stop.clone()));
         let mut changes = self.following.registry.changes();
         let mut looks = tokio::time::interval(LOOK);
         let end = loop {
