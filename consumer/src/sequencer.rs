@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Sequencer {
     window: Option<ReorderWindow<Delivery>>,
-    check: OrderCheck,
+    /// By topic: the output of a stage has the frames of its input again.
+    checks: BTreeMap<Arc<str>, OrderCheck>,
     pacer: Option<Pacer<Delivery>>,
     ready: VecDeque<Delivery>,
     /// With reordering: where each source goes on behind what was popped.
@@ -31,7 +32,7 @@ impl Sequencer {
     pub fn new(reorder: Option<ReorderBounds>, rate: Rate, positions: &[ReorderPosition]) -> Self {
         Self {
             window: reorder.map(|bounds| ReorderWindow::new(bounds, positions)),
-            check: OrderCheck::default(),
+            checks: BTreeMap::new(),
             pacer: match rate {
                 Rate::Max => None,
                 Rate::Times(rate) => Some(Pacer::new(rate)),
@@ -135,7 +136,7 @@ impl Sequencer {
 
     /// True if at least one source was seen and the newest epoch of each has ended.
     pub fn have_all_ended(&self) -> bool {
-        self.check.have_all_ended()
+        !self.checks.is_empty() && self.checks.values().all(OrderCheck::have_all_ended)
     }
 
     fn pass_on(&mut self, released: Released<Delivery>, now: Instant) {
@@ -155,7 +156,8 @@ impl Sequencer {
 
     fn judge(&mut self, mut delivery: Delivery, now: Instant) {
         if let Some(span) = &delivery.span {
-            delivery.verdict = self.check.observe(span);
+            let topic = Arc::clone(&delivery.tp.topic);
+            delivery.verdict = self.checks.entry(topic).or_default().observe(span);
             if delivery.verdict != Verdict::default() {
                 status::count_anomaly(&delivery);
             }

@@ -51,6 +51,10 @@ fn pictures_that_several_topics_refer_to_are_read_in_step_by_each_of_them() {
     let jumps: u64 = jumps.expect("pictures were fetched").parse().unwrap();
     // Each stream begins with one, and so may others where one runs ahead of the next.
     assert!(jumps <= 16, "{jumps} jumps for 3 streams of 400 frames");
+    assert!(
+        !metrics.contains("framelane_consumer_anomalies_total"),
+        "the same frames in another topic are no duplicates: {metrics}"
+    );
     assert!(consumer.stop().success());
 }
 
