@@ -16,6 +16,8 @@ const BACKLOG: i64 = 100;
 pub struct Group {
     state: GroupState,
     behind: BTreeMap<TopicPartition, i64>,
+    /// The command that works for it, if it is declared.
+    command: Option<String>,
 }
 
 pub type Groups = BTreeMap<String, Group>;
@@ -53,10 +55,27 @@ pub fn look(
         });
         let behind: BTreeMap<_, _> = behind.collect();
         if !behind.is_empty() || !state.members.is_empty() {
-            groups.insert(state.name.clone(), Group { state, behind });
+            let command = command_of(&state.name, registry, view);
+            let group = Group {
+                state,
+                behind,
+                command,
+            };
+            groups.insert(group.state.name.clone(), group);
         }
     }
     Ok(groups)
+}
+
+fn command_of(group: &str, registry: &str, view: &View) -> Option<String> {
+    let mut assignments = view.assignments().map(|one| &one.name);
+    if let Some(name) = assignments.find(|name| group_of_consumer(registry, name) == group) {
+        return Some(format!("consumer --managed --name {name}"));
+    }
+    let stage = group.strip_prefix(registry)?.strip_prefix('/')?;
+    let (pipeline, _) = stage.split_once('/')?;
+    view.pipeline(pipeline)
+        .map(|_| "broker --managed".to_owned())
 }
 
 pub fn compare(first: &Groups, second: &Groups, between: Duration, findings: &mut Findings) {
@@ -85,10 +104,14 @@ pub fn compare(first: &Groups, second: &Groups, between: Duration, findings: &mu
                     "it has no member, and {behind} records wait ({})",
                     worst(&now.behind)
                 ),
-                format!(
-                    "start its broker or consumer; if it is not needed any more: kafka-consumer-groups.sh \
-                     --bootstrap-server HOST:PORT --delete --group {name}"
-                ),
+                match &now.command {
+                    // Whoever deletes the group of what is declared has all of it done again.
+                    Some(command) => format!("start it: {command}"),
+                    None => format!(
+                        "start its broker or consumer; if it is not needed any more: kafka-consumer-groups.sh \
+                         --bootstrap-server HOST:PORT --delete --group {name}"
+                    ),
+                },
             );
         } else if behind > BACKLOG && behind > behind_before {
             wrong(
@@ -137,7 +160,14 @@ mod tests {
             members: vec![member; members],
         };
         let behind = BTreeMap::from([(TopicPartition::new("t", 0), behind)]);
-        Groups::from([("g".to_owned(), Group { state, behind })])
+        Groups::from([(
+            "g".to_owned(),
+            Group {
+                state,
+                behind,
+                command: None,
+            },
+        )])
     }
 
     fn found(first: &Groups, second: &Groups) -> usize {
@@ -164,5 +194,16 @@ mod tests {
             found(&group("PreparingRebalance", 2, 0), &group("Stable", 2, 0)),
             0
         );
+    }
+
+    #[test]
+    fn nobody_is_told_to_delete_the_progress_of_what_is_declared() {
+        let mut groups = group("Empty", 0, 500);
+        for group in groups.values_mut() {
+            group.command = Some("broker --managed".to_owned());
+        }
+        let mut findings = Findings::default();
+        compare(&groups, &groups, Duration::from_secs(3), &mut findings);
+        assert_eq!(findings.list()[0].mend, "start it: broker --managed");
     }
 }
