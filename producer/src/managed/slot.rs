@@ -246,8 +246,14 @@ impl Slot {
         }
     }
 
-    /// It is not to run; why, for people.
-    pub fn close(&mut self, why: String) {
+    /// It is not opened at present; why, for people. One that has ended or failed stays so.
+    pub fn waits_for(&mut self, what: &str) {
+        if let Phase::Closed(why) = &mut self.phase {
+            what.clone_into(why);
+        }
+    }
+
+    fn close(&mut self, why: String) {
         match &self.phase {
             Phase::Running(_) => self.stop(Then::Close(why)),
             Phase::Stopping(..) => {}

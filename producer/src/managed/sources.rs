@@ -124,7 +124,7 @@ impl Sources {
                     predecessors.is_waited_for(&one.instance.id, one.last_seen, now.instant)
                 };
                 if self.crew.others_with(view, name).any(is_waited_for) {
-                    slot.close("another producer of this host has it still".to_owned());
+                    slot.waits_for("another producer of this host has it still");
                     continue;
                 }
             }
