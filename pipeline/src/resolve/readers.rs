@@ -242,11 +242,14 @@ impl Worker {
                 streams.0.push((lookup, Instant::now()));
                 Ok(Some(content))
             }
-            // The next try takes a new client: this one may have lost Kafka for good.
-            Err(fault) => match lookup.is_there() {
-                Ok(false) => Ok(self.forget(lane)),
-                _ => Err(fault),
-            },
+            Err(fault) => {
+                // The next try takes a new client: this one may have lost Kafka for good, and so may the others.
+                streams.0.clear();
+                match lookup.is_there() {
+                    Ok(false) => Ok(self.forget(lane)),
+                    _ => Err(fault),
+                }
+            }
         }
     }
 
