@@ -17,7 +17,7 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Turns librdkafka's callbacks into events.
@@ -34,6 +34,9 @@ pub(super) struct FeedContext {
     /// The consumer's settings.
     client: ClientConfig,
 }
+
+/// Between two looks whether a commit on its way has been answered.
+const COMMIT_LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
@@ -279,8 +282,18 @@ impl FeedContext {
         if self.shared.send(event) {
             let _ = is_done.blocking_recv(); // an error means the service has ended: nothing to wait for
         }
-        self.shared
-            .must_not_commit(stopped.iter().map(|(lane, _)| lane));
+        // A client that has lost all nodes never answers a commit, and nobody else looks while this thread waits here.
+        let mut nodes = NodeWatch::new(&self.client, Instant::now());
+        let wait = || {
+            std::thread::sleep(COMMIT_LOOK); // a lock offers no way to wait for some time only
+            if let Ok(consumer) = self.shared.consumer()
+                && nodes.is_forgotten_by(&consumer, self.shared.heard(), Instant::now())
+            {
+                nodes = NodeWatch::new(&self.client, Instant::now()); // it is told once more
+            }
+        };
+        let lanes = stopped.iter().map(|(lane, _)| lane);
+        self.shared.must_not_commit(lanes, wait);
         for (lane, thread) in stopped {
             // Two threads on one partition's queue would each get a part of it.
             if thread.join().is_err() {

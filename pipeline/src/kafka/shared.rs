@@ -11,7 +11,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
@@ -157,12 +157,20 @@ impl Shared {
     }
 
     /// The lanes move as soon as this returns. Waits for a commit that is on its way: sent later, it would be taken for
-    /// one of the member's next generation. A member that leaves has none.
-    pub(super) fn must_not_commit<'a>(&self, lanes: impl Iterator<Item = &'a Lane>) {
-        let mut committable = match self.committable.try_lock() {
-            Ok(committable) => committable,
-            Err(_) if self.is_closing() => return,
-            Err(_) => lock(&self.committable),
+    /// one of the member's next generation. A member that leaves has none. `wait` is called again and again meanwhile: the
+    /// answer to a commit may wait for something that this thread has to do.
+    pub(super) fn must_not_commit<'a>(
+        &self,
+        lanes: impl Iterator<Item = &'a Lane>,
+        mut wait: impl FnMut(),
+    ) {
+        let mut committable = loop {
+            match self.committable.try_lock() {
+                Ok(committable) => break committable,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if self.is_closing() => return,
+                Err(TryLockError::WouldBlock) => wait(),
+            }
         };
         for lane in lanes {
             committable.remove(&lane.tp);

@@ -114,5 +114,8 @@ fn a_report_of_nothing_says_so_and_one_without_a_place_is_refused() {
         &["--topic", &input, "--until", "end", "--report", &place],
     );
     assert_eq!(code, Some(2), "{log}");
-    assert!(log.contains("give the page another place"), "{log}");
+    assert!(
+        log.contains("there is no folder") && log.contains("give another place"),
+        "{log}"
+    );
 }
