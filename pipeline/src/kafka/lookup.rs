@@ -112,7 +112,7 @@ impl Lookup {
 
     /// How many records are read until this offset comes, if reading on leads there; None if it takes a jump.
     pub fn distance_to(&self, offset: i64) -> Option<i64> {
-        let distance = offset - self.position?;
+        let distance = offset.checked_sub(self.position?)?; // a stranger wrote the reference
         (0..READ_ON_OFFSETS).contains(&distance).then_some(distance)
     }
 
