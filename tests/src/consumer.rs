@@ -58,6 +58,18 @@ fn pictures_that_several_topics_refer_to_are_read_in_step_by_each_of_them() {
     assert!(consumer.stop().success());
 }
 
+#[test]
+fn a_consumer_without_a_partition_says_what_it_waits_for() {
+    let (topic, group) = (pattern(1), name());
+    let args = ["--topic", &topic, "--group", &group, "--sink", "null"];
+    let first = Process::start("consumer", shared(), &args);
+    first.wait_for_log("reading partition");
+    let second = Process::start("consumer", shared(), &args);
+    second.wait_for_log("waiting for Kafka to give this consumer a partition");
+    assert!(second.log().contains("lag ?"), "{}", second.log());
+    assert!(second.stop().success() && first.stop().success());
+}
+
 /// Publishes frames of a test picture; returns the new topic, which is also the source.
 fn pattern(count: u64) -> String {
     let (topic, count) = (name(), count.to_string());

@@ -18,13 +18,17 @@ pub struct Stats {
 impl Stats {
     /// The file is written when the consumer ends; numbers of an earlier run are replaced.
     pub fn open(path: Option<&Path>, existing: Existing) -> Result<Self, OpenError> {
-        let is_summary = |file: &[u8]| file.starts_with(b"{\n  \"records\":");
-        let path = path.map(|path| output::replaceable(path, existing, is_summary));
+        let path = path.map(|path| output::replaceable(path, existing, begins_so));
         Ok(Self {
             path: path.transpose()?,
             tally: Tally::default(),
         })
     }
+}
+
+/// Whether a file that begins like this has such numbers.
+fn begins_so(file: &[u8]) -> bool {
+    file.starts_with(b"{\n  \"records\":")
 }
 
 impl Sink for Stats {
@@ -45,5 +49,21 @@ impl Sink for Stats {
             .and_then(|json| fs::write(&temporary, json))
             .and_then(|()| fs::rename(&temporary, path))
             .map_err(SinkError::write(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_an_earlier_run_are_known_again_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stats.json");
+        for run in 0..2 {
+            let stats = Stats::open(Some(&path), Existing::Refuse);
+            let mut stats = stats.unwrap_or_else(|why| panic!("run {run}: {why}"));
+            stats.finish().unwrap();
+        }
     }
 }

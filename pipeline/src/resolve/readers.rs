@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 /// Partitions read at the same moment. Reading in step is a matter of microseconds, waiting for Kafka is not.
 pub const MOST_WORKERS: usize = 16;
-/// Readers that stay open, each with connections and prefetched frames of its own. A stage that refers to more
-/// partitions than this in turn opens them again and again.
+/// Partitions whose readers stay open, each with connections and prefetched frames of its own: one reader, and more only
+/// where several streams refer to the partition. A stage that refers to more partitions than this in turn opens them again
+/// and again.
 const OPEN_READERS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
 /// Readers of one partition. Streams beyond this number make them jump, which takes tens of milliseconds each time.
 const MOST_STREAMS: usize = 8;

@@ -107,6 +107,12 @@ fn a_report_of_nothing_says_so_and_one_without_a_place_is_refused() {
     let page = report(&input, &[]);
     assert_whole(&page);
     assert!(page.contains("No frame was read"));
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("html:{}/report.html", folder.path().display());
+    let args = ["--topic", &input, "--until", "end", "--report", &place];
+    for _ in ["made", "replaced"] {
+        run_ok("consumer", shared(), &args);
+    }
     let place = format!("html:/{}/report.html", name());
     let (code, log) = run(
         "consumer",
