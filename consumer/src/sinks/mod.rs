@@ -16,7 +16,8 @@ mod worker;
 
 pub use jsonl::{JsonLines, Shows};
 pub use output::{Existing, OpenError};
-pub use spec::{ReportSpec, SinkSpec};
+pub use registry::model::SinkSpec;
+pub use spec::ReportSpec;
 pub use worker::{Checkpoint, EVENTS_PER_SINK, Job, SinkEvent, SinkFailure, SinkThread};
 
 use crate::config::Config;

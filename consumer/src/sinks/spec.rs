@@ -1,10 +1,8 @@
-//! The names of sinks on the command line.
+//! The name of a report on the command line. Those of sinks stand in declarations too: see [`registry::model::SinkSpec`].
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-
-pub use registry::model::SinkSpec;
 
 /// A page to make, as given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
