@@ -146,8 +146,18 @@ impl KafkaConfig {
         config
     }
 
-    /// A producer whose retries neither double nor reorder records. Each record is sent at once.
+    /// A producer whose retries neither double nor reorder records. Each record is sent at once, with all others of its
+    /// partition that wait for the answer before.
     pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.idempotent_producer();
+        // With several requests on their way, one that Kafka refuses for a moment lets it refuse the next as out of order:
+        // librdkafka 2.12 then begins a new producer epoch, in which it writes again whatever has no answer yet, of any
+        // partition, and Kafka cannot know the copies (its issue 4953).
+        config.set("max.in.flight.requests.per.connection", "1");
+        config
+    }
+
+    fn idempotent_producer(&self) -> ClientConfig {
         let mut config = self.client();
         config
             .set("enable.idempotence", "true")
@@ -162,12 +172,13 @@ impl KafkaConfig {
         config
     }
 
-    /// A producer of batches: of records that are handed over together and then flushed.
+    /// A producer of batches: of records that are handed over together and then flushed. For transactions, and for records
+    /// that may be written twice.
     ///
     /// A partition's part should be one request: while an idempotent partition has five messages on their way and more in
     /// its queue, librdkafka 2.12 does not wait for the answer but spins (half of the broker's time at 100 KB a frame).
     pub(super) fn batch_producer(&self) -> ClientConfig {
-        let mut config = self.producer();
+        let mut config = self.idempotent_producer();
         config.set("linger.ms", BATCH_LINGER.as_millis().to_string());
         config
     }

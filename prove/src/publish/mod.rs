@@ -216,6 +216,8 @@ impl Sender {
         let mut config = client.config();
         config
             .set("enable.idempotence", "true")
+            // With more, librdkafka may begin a new producer epoch and write again what has no answer yet (its issue 4953).
+            .set("max.in.flight.requests.per.connection", "1")
             // A record that is given up ends this life: nothing behind it may be sent.
             .set("enable.gapless.guarantee", "true")
             .set("linger.ms", "1")
