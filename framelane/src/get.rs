@@ -103,11 +103,16 @@ fn table(view: &View, kind: Kind, objects: &[&Versioned<Spec>]) -> Table {
             "SOURCE", "HOST", "INPUT", "TOPIC", "OPEN", "STATE", "SIZE", "FPS", "WATCHERS",
             "VERSION",
         ]),
-        Kind::Processor => {
-            Table::new(["PROCESSOR", "ADDRESSES", "RELEASE", "CALLED BY", "VERSION"])
-        }
+        Kind::Processor => Table::new([
+            "PROCESSOR",
+            "ADDRESSES",
+            "STATE",
+            "RELEASE",
+            "CALLED BY",
+            "VERSION",
+        ]),
         Kind::Pipeline => Table::new([
-            "PIPELINE", "STAGE", "FROM", "DOES", "TO", "LANES", "LAG", "FPS", "VERSION",
+            "PIPELINE", "STAGE", "FROM", "DOES", "TO", "STATE", "LANES", "LAG", "FPS", "VERSION",
         ]),
         Kind::Consumer => Table::new(["CONSUMER", "SINKS", "READS", "STATE", "VERSION"]),
         Kind::Assignment => Table::new(["ASSIGNMENT", "SOURCES", "VERSION"]),
@@ -153,6 +158,7 @@ fn row(view: &View, object: &Versioned<Spec>, table: &mut Table) {
             table.row([
                 name,
                 addresses.join(" "),
+                state::of_processor(view, spec),
                 spec.version.clone(),
                 callers.to_string(),
                 version,
@@ -217,6 +223,7 @@ fn stage_row(view: &View, pipeline: &Name, stage: &Stage, version: &str, table: 
         from,
         does,
         outputs.join(" "),
+        state::of_stage(view, &place),
         lanes.len().to_string(),
         figure(lag.to_string()),
         figure(format!("{fps:.1}")),
@@ -237,7 +244,8 @@ fn instances(view: &View, name: Option<&str>, form: Form) -> anyhow::Result<()> 
     match form {
         Form::Table => {
             let mut table = Table::new([
-                "SERVICE", "NAME", "HOST", "STATE", "HEARD", "RUNS", "WATCHES", "LANES", "ID",
+                "SERVICE", "NAME", "HOST", "STATE", "HEARD", "RUNS", "WATCHES", "LANES", "ADDRESS",
+                "ID",
             ]);
             for seen in &all {
                 let instance = &seen.instance;
@@ -254,6 +262,7 @@ fn instances(view: &View, name: Option<&str>, form: Form) -> anyhow::Result<()> 
                     instance.sources.len().to_string(),
                     instance.watches.join(" "),
                     instance.lanes.len().to_string(),
+                    instance.address.clone(),
                     instance.id.clone(),
                 ]);
             }

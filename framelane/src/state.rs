@@ -1,7 +1,10 @@
 //! How declared things are, from what the instances say.
 
 use registry::model::{Opening, Processor, Source};
-use registry::{Instance, Key, RunningSource, Seen, Service, SourceState, Versioned, View};
+use registry::{
+    CalledProcessor, Instance, Key, RunningSource, Seen, Service, SourceState, Versioned, View,
+};
+use std::collections::BTreeSet;
 
 /// How a source is: what the process that runs it says, or that nobody does.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,6 +108,35 @@ pub fn of_output<'a>(view: &'a View, output: &str) -> Option<&'a RunningSource> 
     let all = brokers.flat_map(|seen| &seen.instance.sources);
     all.filter(|running| running.name == output)
         .max_by_key(|running| running.state == SourceState::Live)
+}
+
+/// How a stage's outputs are, each word once: `live`, `waiting`, ..., or `nobody runs it`.
+pub fn of_stage(view: &View, place: &str) -> String {
+    let outputs = view.flows().iter().filter(|flow| flow.place() == place);
+    let states: BTreeSet<String> = outputs
+        .map(|flow| match of_output(view, &flow.output) {
+            Some(running) => running.state.to_string(),
+            None => "nobody runs it".to_owned(),
+        })
+        .collect();
+    Vec::from_iter(states).join(", ")
+}
+
+/// What those who call it find: `ready`, `1 of 2 ready`, or `not called`.
+pub fn of_processor(view: &View, processor: &Processor) -> String {
+    let called = || view.live().flat_map(|seen| &seen.instance.processors);
+    if !called().any(|one| is_called_at(processor, &one.address)) {
+        return "not called".to_owned();
+    }
+    let is_ready = |place: &str| {
+        called().any(|one| one.address == place && one.state == CalledProcessor::READY)
+    };
+    let addresses = &processor.addresses;
+    let ready = addresses.iter().filter(|one| is_ready(one.place())).count();
+    match addresses.len() {
+        all if all == ready => "ready".to_owned(),
+        all => format!("{ready} of {all} ready"),
+    }
 }
 
 /// The lanes that work on a stage, with their instances.

@@ -21,6 +21,7 @@ export class Stream {
   #waiting = null;
   #lastOffset = null;
   #replays = false;
+  #refusal = "";
 
   /** `wish`: { size, rate, from, speed }, as in the query. */
   constructor(address, wish, listener) {
@@ -76,7 +77,12 @@ export class Stream {
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#watch();
-    socket.onopen = () => this.#listener.connection?.("open");
+    let isOpened = false;
+    socket.onopen = () => {
+      isOpened = true;
+      this.#refusal = "";
+      this.#listener.connection?.("open");
+    };
     socket.onmessage = (event) => {
       this.#watch();
       this.#pause = FIRST_PAUSE_MS;
@@ -84,14 +90,30 @@ export class Stream {
       else this.#shown(event.data);
     };
     socket.onclose = (event) => {
-      if (this.#socket === socket) this.#again(event.reason);
+      if (this.#socket !== socket) return;
+      this.#again(event.reason);
+      if (!isOpened) this.#askWhy();
     };
+  }
+
+  /** A browser does not tell what a WebSocket was refused with: the gateway says it to whoever asks for the source itself. */
+  async #askWhy() {
+    const { topic, source } = this.#address;
+    try {
+      const answer = await fetch(`/sources/${encodeURIComponent(topic)}/${encodeURIComponent(source)}`);
+      if (answer.ok) return;
+      const { error } = await answer.json();
+      this.#refusal = error;
+      if (this.#isOpen && this.#socket === null) this.#listener.connection?.("lost", error);
+    } catch {
+      // no gateway answers: "reconnecting" says it
+    }
   }
 
   #again(why) {
     this.#forget();
     if (!this.#isOpen) return;
-    this.#listener.connection?.("lost", why);
+    this.#listener.connection?.("lost", why || this.#refusal);
     // Not all viewers of a gateway that stopped at the same moment.
     const pause = this.#pause * (0.5 + Math.random());
     this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE_MS);

@@ -279,9 +279,14 @@ pub struct Lane {
 #[serde(rename_all = "kebab-case")]
 pub struct CalledProcessor {
     pub address: String,
-    /// `ready`, or what keeps it from being that.
+    /// [`CalledProcessor::READY`], or what keeps it from being that.
     pub state: String,
     pub in_flight: u32,
+}
+
+impl CalledProcessor {
+    /// The state of one that takes calls.
+    pub const READY: &str = "ready";
 }
 
 #[cfg(test)]

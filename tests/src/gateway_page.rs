@@ -177,6 +177,11 @@ fn results_are_drawn_and_told_and_the_past_can_be_seen() {
     browser.screenshot("large-phone-dark");
     browser.press("Escape");
     browser.wait("the wall", "document.querySelector('.wall')");
+    browser.value("{ location.hash = '/nowhere/cam0'; }");
+    browser.wait(
+        "why there is nothing",
+        "/topic nowhere does not exist/.test(document.querySelector('.large').innerText)",
+    );
 }
 
 /// Nothing is wider than the page.

@@ -73,8 +73,12 @@ fn a_pipeline_that_branches_and_joins_loses_and_doubles_nothing_whoever_is_kille
     for ((process, url), (name, output)) in processors.iter_mut().zip(names.iter().zip(&outputs)) {
         process.kill_in_place();
         lab.wait_until(output, SourceState::Waiting, "no processor is up");
+        lab.wait_for_row(&["get", "processors"], name, "0 of 1 ready");
+        lab.wait_for_row(&["get", "pipelines"], name, "waiting");
         *process = again(name, url);
         grow(&mut follower);
+        lab.wait_for_row(&["get", "processors"], name, "ready");
+        lab.wait_for_row(&["get", "pipelines"], name, "live");
     }
     producer.kill9();
     producer = Process::start("producer", shared(), &pattern);

@@ -84,6 +84,8 @@ fn what_is_applied_is_shown_changed_assigned_and_deleted() {
         "{table}"
     );
     assert!(!run(&["get", "sources", "--label", "site=home"]).contains("cam0"));
+    assert!(run(&["get", "pipelines"]).contains("nobody runs it"));
+    assert!(run(&["get", "processors"]).contains("not called"));
     assert!(run(&["top", "--once"]).contains("SOURCE"));
 
     let (code, said) = framelane(shared(), &topic, &["delete", "processor", "people"]);

@@ -98,7 +98,12 @@ fn processors(units: &[Told<'_>]) -> Vec<CalledProcessor> {
     let by_address: BTreeMap<_, _> = replicas.map(|one| (&one.address, one)).collect();
     let called = by_address.into_values().map(|replica| CalledProcessor {
         address: replica.address.to_string(),
-        state: if replica.is_up { "ready" } else { "down" }.to_owned(),
+        state: if replica.is_up {
+            CalledProcessor::READY
+        } else {
+            "down"
+        }
+        .to_owned(),
         in_flight: u32::try_from(replica.in_flight).unwrap_or(u32::MAX),
     });
     called.collect()

@@ -190,7 +190,30 @@ fn located(root: &Node, path: &serde_path_to_error::Path, message: &str) -> (Pla
     if let Some((name, _)) = unknown.or_else(|| message.split_once(':')) {
         place = within(node, last_key, name).unwrap_or(place);
     }
-    (place, message.to_owned())
+    let key = last_key.map(|(key, _)| key);
+    (place, named(key, message))
+}
+
+/// Serde says of a value that does not fit what it is, but neither whose it is nor what it should be in words of ours.
+fn named(key: Option<&str>, message: &str) -> String {
+    let Some(key) = key else {
+        return message.to_owned();
+    };
+    let is_of_value = ["invalid type: ", "invalid value: ", "unknown variant "];
+    if !is_of_value.iter().any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    let (found, expected) = message.rsplit_once("expected ").unwrap_or((message, ""));
+    let expected = match expected {
+        "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        other => other,
+    };
+    match expected {
+        "" => format!("{key}: {message}"),
+        _ => format!("{key}: {found}expected {expected}"),
+    }
 }
 
 /// Where the option stands that this text begins with.

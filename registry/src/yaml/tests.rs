@@ -129,7 +129,13 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "kind: Consumer\nname: a\nspec:\n  when-closed: stop\n",
         4,
         16,
-        "unknown variant `stop`",
+        "when-closed: unknown variant `stop`, expected one of `wait`,",
+    );
+    refused(
+        "kind: Source\nname: a\nspec: {host: h, camera: zero}\n",
+        3,
+        25,
+        "camera: invalid type: string \"zero\", expected a whole number from 0",
     );
     refused(
         "kind: Assignment\nname: a\nspec: {sources: [ok, 'not ok']}\n",

@@ -1,6 +1,7 @@
 //! A registry of a test's own, and what is said in it.
 
 use crate::harness::{Process, Seen, name, shared, wait_for};
+use crate::registry_lab::framelane_ok;
 use pipeline::envelope::Kind;
 use pipeline::kafka::KafkaConfig;
 use registry::{Change, Object, Registry, RegistryError, RunningSource, SourceState, yaml};
@@ -53,6 +54,23 @@ impl Lab {
         self.apply(&format!(
             "kind: Source\nname: {topic}\nlabels: {{test: PRE}}\nspec: {{host: nobody, camera: 0}}\n"
         ));
+    }
+
+    /// Waits until a table of `framelane` has a row with both of these cells.
+    pub fn wait_for_row(&self, args: &[&str], one: &str, other: &str) {
+        let topic = format!("{}.registry", self.prefix);
+        wait_for(&format!("{one} and {other} in {args:?}"), || {
+            let table = framelane_ok(shared(), &topic, args);
+            // Cells are two spaces apart.
+            let cells = |row: &str| row.split("  ").map(|cell| cell.trim().to_owned()).collect();
+            let mut rows = table.lines().map(cells);
+            let has = |row: Vec<String>| {
+                [one, other]
+                    .iter()
+                    .all(|cell| row.iter().any(|it| it == cell))
+            };
+            rows.any(has).then_some(())
+        });
     }
 
     pub fn processor(&self, name: &str, url: &str) {
