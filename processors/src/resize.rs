@@ -150,7 +150,7 @@ impl Resize {
             || width * height > self.decoder.max_pixels as f64;
         if too_large {
             return Err(ProcessError::InvalidFrame(format!(
-                "the result would have {width}x{height} pixels, more than --max-megapixels allows"
+                "the result would have {width}x{height} pixels, more than the service's --max-megapixels allows"
             )));
         }
         Ok((width as u32, height as u32))

@@ -391,7 +391,7 @@ fn a_frame_that_the_service_refuses_ends_its_instance_with_the_reason() {
     let (code, log) = out.run(&format!("1 0 {} --endpoint {url} --scale 16", clip()));
     assert_eq!(code, Some(1), "{log}");
     assert!(
-        log.contains("failed after") && log.contains("--max-megapixels"),
+        log.contains("failed after") && log.contains("the service's --max-megapixels"),
         "{log}"
     );
 }

@@ -83,6 +83,13 @@ fn a_report_tells_of_objects_gaps_tracks_alerts_and_shows_them() {
             "{alert}"
         );
     }
+    // A track has its number, and the colour that it has in the pictures.
+    let [red, green, blue] = pipeline::overlay::colour_of_number(1);
+    assert!(page.contains(&format!("fill:#{red:02x}{green:02x}{blue:02x}")));
+    assert!(
+        page.contains("text-anchor=\"start\">1</text>")
+            || page.contains("text-anchor=\"end\">1</text>")
+    );
     assert!(page.contains("overload"));
     assert!(page.contains("data:image/jpeg;base64,/9j/"));
 }

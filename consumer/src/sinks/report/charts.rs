@@ -4,6 +4,7 @@ use super::collect::{Bin, Collected, OTHER, Source, Times};
 use super::plot::{Area, COLOURS, WIDTH, escape, grouped, nice_step, number, path, svg};
 use super::tracks::Track;
 use crate::monitor::alert::rfc3339;
+use pipeline::overlay;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -199,7 +200,9 @@ fn source_row(body: &mut String, area: &Area, top: f64, name: &str, source: &Sou
 
 /// When each object was there.
 pub fn track_rows(collected: &Collected, tracks: &[&Track]) -> String {
-    const BAR: f64 = 9.0;
+    const BAR: f64 = 11.0;
+    /// As wide as a number of five digits.
+    const NUMBER: f64 = 32.0;
     let height = 28.0 + 12.0 + BAR * tracks.len() as f64;
     let mut area = area(collected, height, 1.0);
     area.top = 6.0;
@@ -217,14 +220,24 @@ pub fn track_rows(collected: &Collected, tracks: &[&Track]) -> String {
             track.frames,
             number(seconds)
         );
+        let y = area.top + BAR * row as f64;
+        let end = to.max(from + 3.0);
+        // The number stands behind its bar, or before one that ends at the edge.
+        let (x, anchor) = match end > area.right - NUMBER {
+            true => (from - 3.0, "end"),
+            false => (end + 3.0, "start"),
+        };
         let _ = write!(
             body,
-            "<rect class=\"f{}\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"3\"><title>{}</title></rect>",
+            "<g><title>{}</title>\
+             <rect style=\"fill:{}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"3\"/>\
+             <text class=\"number\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text></g>",
+            escape(&title),
             colour_of(track),
-            area.top + BAR * row as f64,
-            (to - from).max(3.0),
+            end - from,
             BAR - 2.5,
-            escape(&title)
+            y + BAR - 3.0,
+            track.id
         );
     }
     svg(height, "when each object was there", &body)
@@ -251,21 +264,31 @@ pub fn map(size: (u32, u32), scene: Option<&str>, tracks: &[&Track]) -> String {
             .iter()
             .map(|(x, y)| (f64::from(*x), f64::from(*y)))
             .collect();
-        let Some((x, y)) = places.last() else {
+        let Some(&(x, y)) = places.last() else {
             continue;
         };
         let colour = colour_of(track);
         let line = path(&places);
+        let (to_the_side, anchor) = match x > f64::from(width) - unit * 40.0 {
+            true => (-unit * 5.0, "end"),
+            false => (unit * 5.0, "start"),
+        };
         let title = format!("{} {}: {} frames", track.label, track.id, track.frames);
         let _ = write!(
             body,
             "<g><title>{}</title><path class=\"under\" style=\"stroke-width:{:.1}\" d=\"{line}\"/>\
-             <path class=\"path s{colour}\" style=\"stroke-width:{:.1}\" d=\"{line}\"/>\
-             <circle class=\"f{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{:.1}\"/></g>",
+             <path class=\"path\" style=\"stroke:{colour};stroke-width:{:.1}\" d=\"{line}\"/>\
+             <circle style=\"fill:{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{:.1}\"/>\
+             <text class=\"place\" style=\"font-size:{:.1}px;stroke-width:{:.1}\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text></g>",
             escape(&title),
             unit * 4.5,
             unit * 2.2,
-            unit * 3.6
+            unit * 3.6,
+            unit * 11.0,
+            unit * 2.5,
+            x + to_the_side,
+            y + unit * 4.0,
+            track.id
         );
     }
     format!(
@@ -273,9 +296,10 @@ pub fn map(size: (u32, u32), scene: Option<&str>, tracks: &[&Track]) -> String {
     )
 }
 
-fn colour_of(track: &Track) -> u64 {
-    // Neighbours have neighbouring numbers: these get colours that are easy to tell apart.
-    (track.id + track.epoch) % COLOURS as u64
+/// As in the pictures.
+fn colour_of(track: &Track) -> String {
+    let [red, green, blue] = overlay::colour_of_number(track.id);
+    format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
 /// The lines of a value through neighbouring bins; what has none makes a break.
