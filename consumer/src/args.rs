@@ -105,7 +105,8 @@ pub struct Args {
     #[arg(long, value_name = "FPS", value_parser = positive)]
     pub fps: Option<f64>,
 
-    /// Restore the order of a source that was spread over partitions, from its sequence numbers
+    /// Restore the order of a source that was spread over partitions, from its sequence numbers. Topics that hold frames of
+    /// one source (the outputs of stages, say) need a consumer each
     #[arg(long)]
     pub reorder: bool,
 
@@ -208,7 +209,7 @@ pub struct ManagedArgs {
     #[arg(long, requires = "name", conflicts_with_all = DECLARED)]
     pub managed: bool,
 
-    /// The consumer's name in the registry. Its group is REGISTRY.consumer.NAME: several of a name share the work
+    /// The consumer's name in the registry. Its group is REGISTRY/consumer.NAME: several of a name share the work
     #[arg(long, value_name = "NAME", requires = "managed")]
     pub name: Option<Name>,
 

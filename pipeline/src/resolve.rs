@@ -6,7 +6,7 @@
 mod readers;
 
 use crate::kafka::{KafkaConfig, KafkaFault, Lookup, LookupError, TopicPartition};
-use crate::v1::{Frame, Missing, Reference, frame::Content, missing::Reason};
+use crate::v1::{Frame, FrameId, Missing, Reference, frame::Content, missing::Reason};
 use crate::wire;
 use processor_proto::envelope::Kind;
 use readers::Readers;
@@ -22,6 +22,8 @@ pub struct Resolver {
 
 #[derive(Debug)]
 struct Request {
+    /// Whose picture it is.
+    frame: Option<FrameId>,
     reference: Reference,
     answer: oneshot::Sender<Result<Content, KafkaFault>>,
 }
@@ -63,6 +65,7 @@ impl Resolver {
         let lane = TopicPartition::new(reference.topic.as_str(), reference.partition);
         let (answer, resolving) = oneshot::channel();
         let request = Request {
+            frame: frame.id.clone(),
             reference: reference.clone(),
             answer,
         };
@@ -84,29 +87,35 @@ fn is_topic_name(name: &str) -> bool {
 
 /// What a reference into a partition that does not exist (any more) stands for.
 fn absent(request: &Request) -> Content {
+    missing(request, Reason::Expired)
+}
+
+fn missing(request: &Request, reason: Reason) -> Content {
     Content::Missing(Missing {
-        reason: Reason::Expired.into(),
+        reason: reason.into(),
         last_known: Some(request.reference.clone()),
     })
 }
 
-fn fetch(lookup: &mut Lookup, reference: &Reference) -> Result<Content, KafkaFault> {
-    let missing = |reason: Reason| {
-        Content::Missing(Missing {
-            reason: reason.into(),
-            last_known: Some(reference.clone()),
-        })
-    };
-    match lookup.read(reference.offset) {
+/// What lies where a reference points to.
+enum Found {
+    Content(Content),
+    /// A record that the reference cannot mean: its writer was mistaken, or the reader still has the records of a topic that
+    /// was made anew.
+    NotIt,
+}
+
+fn fetch(lookup: &mut Lookup, request: &Request) -> Result<Found, KafkaFault> {
+    match lookup.read(request.reference.offset) {
         Ok(record) => Ok(match wire::from_record(&record) {
             Ok(Kind::Frame(Frame {
+                id,
                 content: Some(content @ (Content::Inline(_) | Content::Missing(_))),
                 ..
-            })) => content,
-            // Not what a reference may point to: whoever wrote it was mistaken, and asking again changes nothing.
-            _ => missing(Reason::Unspecified),
+            })) if id == request.frame => Found::Content(content),
+            _ => Found::NotIt,
         }),
-        Err(LookupError::Expired { .. }) => Ok(missing(Reason::Expired)),
+        Err(LookupError::Expired { .. }) => Ok(Found::Content(missing(request, Reason::Expired))),
         Err(LookupError::Kafka(fault)) => Err(fault),
     }
 }

@@ -1,16 +1,17 @@
 //! Records, references and moments that could stop a lane for ever, end a service at every start, or undo a commit.
 
 use crate::harness::{
-    Follower, Process, Seen, add_partitions, create_foreign_topic, frame, name, processor, publish,
-    publish_records, read_committed, run_ok, shared, topic, wait_for,
+    Follower, Process, Seen, add_partitions, create_foreign_topic, delete_topic, frame,
+    large_frame, name, processor, publish, publish_records, read_committed, run_ok, shared, topic,
+    wait_for,
 };
 use crate::security_lab::{at, files, kafka, password};
 use kafka_node::{Acl, Pattern, Resource};
 use pipeline::envelope::{self, Kind};
 use pipeline::kafka::{
-    Feed, FeedEvent, GroupMember, KafkaArgs, KafkaConfig, LaneBounds, MAX_RECORD_BYTES, Mechanism,
-    Membership, Outgoing, Position, Protocol, SecurityArgs, StartPolicy, TopicPartition,
-    partition_of,
+    Admin, Feed, FeedEvent, GroupMember, KafkaArgs, KafkaConfig, LaneBounds, MAX_RECORD_BYTES,
+    Mechanism, Membership, Outgoing, Position, Protocol, SecurityArgs, StartPolicy, TopicPartition,
+    TopicSpec, partition_of,
 };
 use pipeline::resolve::{MOST_WORKERS, Resolver};
 use pipeline::v1::{self, frame::Content};
@@ -156,6 +157,7 @@ fn references_into_nowhere_are_missing_pictures_and_take_no_threads_for_good() {
         };
         resolver
             .resolve(&v1::Frame {
+                id: Some(v1::FrameId::new("a", 1, offset as u64)),
                 content: Some(Content::Reference(reference)),
                 ..v1::Frame::default()
             })
@@ -179,6 +181,48 @@ fn references_into_nowhere_are_missing_pictures_and_take_no_threads_for_good() {
     wait_for("the end of the workers", || {
         (threads("resolve") == 0).then_some(())
     });
+}
+
+#[test]
+fn a_reference_never_gives_the_picture_of_another_frame() {
+    const FRAMES: u64 = 60;
+    let servers = shared();
+    let topic = topic(servers, 1);
+    publish(servers, &topic, "a", 0..FRAMES);
+    let resolver = Resolver::new(KafkaConfig::new(servers).unwrap());
+    let content = |source: &str, sequence: u64, offset: u64| {
+        let frame = v1::Frame {
+            id: Some(v1::FrameId::new(source, 1, sequence)),
+            content: Some(Content::Reference(v1::Reference {
+                topic: topic.clone(),
+                partition: 0,
+                offset: offset as i64,
+            })),
+            ..v1::Frame::default()
+        };
+        resolver.resolve(&frame).unwrap().wait().unwrap()
+    };
+    let size = |content| match content {
+        Content::Inline(picture) => Some(picture.len()),
+        _ => None,
+    };
+    assert_eq!(size(content("a", 0, 0)), Some(64 * 32));
+    assert_eq!(size(content("a", 1, 0)), None);
+    assert_eq!(size(content("a", 2, 2)), Some(64 * 32));
+    // A topic made anew has other frames at the same offsets. The client may still hold those of the old one.
+    delete_topic(servers, &topic);
+    wait_for("the new topic", || {
+        let admin = Admin::connect(&KafkaConfig::new(servers).unwrap()).unwrap();
+        admin.ensure_topic(&TopicSpec::frames(&topic, 1)).ok()
+    });
+    publish_records(
+        servers,
+        (0..FRAMES).map(|sequence| large_frame(&topic, "b", sequence)),
+    );
+    for sequence in 3..FRAMES {
+        let found = size(content("b", sequence, sequence));
+        assert_eq!(found, Some(400 * 256), "frame {sequence}");
+    }
 }
 
 /// Threads of this process with that name.

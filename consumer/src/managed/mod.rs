@@ -23,7 +23,7 @@ use session::{Session, SessionEnd};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Outputs that could not be opened are tried again after this time: what was in the way may have gone.
+/// While nothing runs, outputs that could not be opened are tried again after this time: what was in the way may have gone.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A managed consumer, outside of its sessions.
@@ -89,10 +89,10 @@ impl Following {
                     return Ok(());
                 }
                 SessionEnd::Stopped => return Ok(()),
-                SessionEnd::Redeclared => {
+                SessionEnd::Redeclared(last) => {
                     tracing::info!("going on as it is declared now");
                     let is_declared = self.registry.view().consumer(name).is_some();
-                    before = is_declared.then_some(declared);
+                    before = is_declared.then_some(*last);
                     refused = None;
                 }
                 SessionEnd::Refused(why) => {

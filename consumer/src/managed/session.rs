@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a session ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionEnd {
+#[derive(Debug)]
+pub(super) enum SessionEnd {
     /// Everything was shown, or a person has closed the window.
     Over,
     /// The consumer is to end.
     Stopped,
-    /// It is to go on in another way.
-    Redeclared,
+    /// It is to go on in another way; this is how it was declared until now.
+    Redeclared(Box<Declared>),
     /// It never began: its outputs cannot be opened, for this reason.
     Refused(String),
 }
@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
             return None; // nobody knows what was declared since: what runs goes on
         }
         if !self.is_still_declared(&view) {
-            return Some(SessionEnd::Redeclared);
+            return Some(SessionEnd::Redeclared(Box::new(self.declared.clone())));
         }
         let name = &self.following.settings.name;
         let seen = self.helm.seen.borrow_and_update().clone();

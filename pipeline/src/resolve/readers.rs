@@ -4,8 +4,9 @@
 //! One worker at a time serves a partition, in the order of the requests. Those of one stream grow, so this is a sequential
 //! read; where several streams refer to a partition (the outputs of several stages), each gets a reader of its own.
 
-use super::{Request, absent};
+use super::{Found, Request, absent};
 use crate::kafka::{KafkaConfig, KafkaFault, Lookup, TopicPartition};
+use crate::v1::missing::Reason;
 use lru::LruCache;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -23,6 +24,8 @@ const OPEN_READERS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
 const MOST_STREAMS: usize = 8;
 /// A reader is another stream's after this time.
 const UNUSED_AFTER: Duration = Duration::from_secs(2);
+/// A reader that nobody has used for so long is closed by the next request for its partition.
+const CLOSED_AFTER: Duration = Duration::from_secs(30);
 /// Partitions that are known not to be there.
 const ABSENT: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
 /// So long that a backlog of frames is answered at once, so short that a topic made anew is found.
@@ -228,20 +231,33 @@ impl Worker {
         streams: &mut Streams,
         request: &Request,
     ) -> Result<Option<super::Content>, KafkaFault> {
-        let mut lookup = match streams.take(request.reference.offset) {
+        let kept = streams.take(request.reference.offset);
+        let is_new = kept.is_none();
+        let mut lookup = match kept {
             Some(lookup) => lookup,
             None => {
                 let lookup = Lookup::open(&self.0.config, lane.clone())?;
                 if !lookup.is_there()? {
+                    streams.0.clear();
                     return Ok(self.forget(lane));
                 }
                 lookup
             }
         };
-        match super::fetch(&mut lookup, &request.reference) {
-            Ok(content) => {
+        match super::fetch(&mut lookup, request) {
+            Ok(Found::NotIt) if !is_new => {
+                // A topic that was made anew is read by new clients.
+                drop(lookup);
+                streams.0.clear();
+                self.read(lane, streams, request)
+            }
+            Ok(found) => {
                 streams.0.push((lookup, Instant::now()));
-                Ok(Some(content))
+                Ok(Some(match found {
+                    Found::Content(content) => content,
+                    // Whoever wrote the reference was mistaken, and asking again changes nothing.
+                    Found::NotIt => super::missing(request, Reason::Unspecified),
+                }))
             }
             Err(fault) => {
                 // The next try takes a new client: this one may have lost Kafka for good, and so may the others.
@@ -275,6 +291,7 @@ impl Streams {
     /// The reader that has the fewest records to read until this offset; else one that jumps, as nobody uses it any more or
     /// there may be no more. None: a new one is to be opened.
     fn take(&mut self, offset: i64) -> Option<Lookup> {
+        self.0.retain(|(_, used)| used.elapsed() < CLOSED_AFTER);
         let readers = self.0.iter().enumerate();
         let near = readers.filter_map(|(at, (lookup, _))| Some((lookup.distance_to(offset)?, at)));
         let at = match near.min() {

@@ -11,8 +11,8 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Predecessors {
     since: Option<Instant>,
-    /// When each said last what was known of it first in this turn, by its own clock.
-    first_seen: HashMap<String, Timestamp>,
+    /// When each was looked at first in this turn, and when it had spoken last then, by its own clock.
+    first_seen: HashMap<String, (Instant, Timestamp)>,
 }
 
 impl Predecessors {
@@ -31,13 +31,14 @@ impl Predecessors {
     /// Whether this one is, who spoke last at that time: also while it is silent, because Kafka may have been; but not for
     /// longer than the living are silent.
     pub fn is_waited_for(&mut self, instance: &str, last_seen: Timestamp, now: Instant) -> bool {
-        let first = *self
+        if !self.may_be_there(now) {
+            return false;
+        }
+        let (looked, spoke) = *self
             .first_seen
             .entry(instance.to_owned())
-            .or_insert(last_seen);
-        let speaks = last_seen != first;
-        let may_speak = |since: Instant| now.saturating_duration_since(since) < LOST_AFTER;
-        self.may_be_there(now) && (speaks || self.since.is_some_and(may_speak))
+            .or_insert((now, last_seen));
+        last_seen != spoke || now.saturating_duration_since(looked) < LOST_AFTER
     }
 }
 
@@ -66,8 +67,10 @@ mod tests {
             let found = ones.is_waited_for(instance, spoke(said), after(second));
             assert_eq!(found, waits, "{instance} after {second} s");
         }
+        // The first look may come late: the registry was away, or this machine was frozen.
         ones.begin(after(30));
-        assert!(ones.is_waited_for("dead", spoke(0), after(33)));
-        assert!(!ones.is_waited_for("dead", spoke(0), after(35)));
+        assert!(ones.is_waited_for("dead", spoke(0), after(36)));
+        assert!(ones.is_waited_for("dead", spoke(0), after(39)));
+        assert!(!ones.is_waited_for("dead", spoke(0), after(40)));
     }
 }

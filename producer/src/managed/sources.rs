@@ -215,7 +215,8 @@ impl Sources {
             tracing::error!(sources = hanging, "they did not end in time");
             failures.push(format!("{hanging}: not ended within {STOP_GRACE:?}"));
         }
-        // Also those that hang: they are another's now, whose claims fence them.
+        // Also those that hang: they are another's now, whose claims fence them. Nobody waits for them again.
+        std::mem::take(&mut self.running).detach_all();
         self.slots.clear();
         self.names.clear();
         tell(self);

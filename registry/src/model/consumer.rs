@@ -80,5 +80,5 @@ pub struct Assignment {
 
 /// The consumer group of a managed consumer.
 pub fn group_of_consumer(registry: &str, name: &super::Name) -> String {
-    format!("{registry}.consumer.{name}")
+    format!("{registry}/consumer.{name}")
 }

@@ -38,6 +38,16 @@ pub fn add_partitions(servers: &str, name: &str, partitions: i32) {
     send(servers, name, &request);
 }
 
+/// Deletes a topic.
+pub fn delete_topic(servers: &str, name: &str) {
+    // DeleteTopics, version 1: one topic.
+    let mut request = begin(20, 1);
+    request.extend(1_i32.to_be_bytes());
+    put_text(&mut request, name);
+    request.extend(10_000_i32.to_be_bytes()); // ms
+    send(servers, name, &request);
+}
+
 fn begin(request: i16, version: i16) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(request.to_be_bytes());

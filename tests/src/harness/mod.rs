@@ -12,7 +12,7 @@ mod wait;
 mod web;
 
 pub use browser::Browser;
-pub use foreign::{add_partitions, create_foreign_topic, create_small_topic};
+pub use foreign::{add_partitions, create_foreign_topic, create_small_topic, delete_topic};
 pub use frames::{
     Follower, Seen, assert_complete, clip, frame, ids_of, large_frame, offsets_used, publish,
     publish_raw, publish_records, publish_while, read_committed,
