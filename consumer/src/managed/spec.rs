@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(config.sink_options.fps, Some(12.0));
         assert_eq!(config.kafka.bootstrap_servers(), "kafka:9092");
         let group = config.group.expect("managed consumers have one").group;
-        assert_eq!(group, "lab.consumer.m1");
+        assert_eq!(group, "lab/consumer.m1");
         assert!(config.topics.is_empty());
     }
 

@@ -18,11 +18,12 @@ use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 /// Between two looks whether a client is lost.
-pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// For an answer. A client that knows no node says so after this time.
 const ASK: Duration = Duration::from_secs(1);
-/// Without an answer for so long, a new client is tried: if it gets one, Kafka is not away (any more).
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Without an answer for so long, a new client is tried: if it gets one, Kafka is not away (any more). Short, because whoever
+/// stops meanwhile waits only so long for the last frames; telling one that would have come back by itself costs nothing.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// By then a client that still knows a node has connected too: it tries again at least every 4 s (the system sends a connection's
 /// first packet again after 1, 2 and 4 s, then librdkafka begins anew: `socket.connection.setup.timeout.ms` is 10 s here).
 const RECONNECTS_WITHIN: Duration = Duration::from_secs(10);
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_client_is_told_once_a_new_one_is_answered_and_lost_if_that_does_not_help() {
-        assert_eq!(comes_to(|_| true), [Some(15), Some(25)]);
+        assert_eq!(comes_to(|_| true), [Some(5), Some(15)]);
         assert_eq!(comes_to(|seconds| seconds >= 40), [Some(40), Some(50)]);
     }
 
@@ -207,20 +208,21 @@ mod tests {
         let (mut silence, start) = (Silence::default(), Instant::now());
         let second = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(silence.goes_on(second(0), || true), Verdict::Wait);
-        assert_eq!(silence.goes_on(second(15), || true), Verdict::Tell);
-        silence.was_told(second(25));
-        assert_eq!(silence.goes_on(second(34), || true), Verdict::Wait);
-        assert_eq!(silence.goes_on(second(35), || true), Verdict::Lost);
+        assert_eq!(silence.goes_on(second(2), || true), Verdict::Wait);
+        assert_eq!(silence.goes_on(second(3), || true), Verdict::Tell);
+        silence.was_told(second(13));
+        assert_eq!(silence.goes_on(second(22), || true), Verdict::Wait);
+        assert_eq!(silence.goes_on(second(23), || true), Verdict::Lost);
     }
 
     #[test]
     fn a_client_that_reaches_somebody_is_given_all_the_time_again() {
         let (mut silence, start) = (Silence::default(), Instant::now());
         assert_eq!(look(&mut silence, start, 0, true), Verdict::Wait);
-        assert_eq!(look(&mut silence, start, 15, true), Verdict::Tell);
+        assert_eq!(look(&mut silence, start, 5, true), Verdict::Tell);
         silence.end();
-        assert_eq!(look(&mut silence, start, 25, true), Verdict::Wait);
-        assert_eq!(look(&mut silence, start, 40, true), Verdict::Tell);
-        assert_eq!(look(&mut silence, start, 50, true), Verdict::Lost);
+        assert_eq!(look(&mut silence, start, 15, true), Verdict::Wait);
+        assert_eq!(look(&mut silence, start, 20, true), Verdict::Tell);
+        assert_eq!(look(&mut silence, start, 30, true), Verdict::Lost);
     }
 }
