@@ -211,10 +211,11 @@ fn a_reference_never_gives_the_picture_of_another_frame() {
     assert_eq!(size(content("a", 2, 2)), Some(64 * 32));
     // A topic made anew has other frames at the same offsets. The client may still hold those of the old one.
     delete_topic(servers, &topic);
-    wait_for("the new topic", || {
-        let admin = Admin::connect(&KafkaConfig::new(servers).unwrap()).unwrap();
-        admin.ensure_topic(&TopicSpec::frames(&topic, 1)).ok()
+    let admin = Admin::connect(&KafkaConfig::new(servers).unwrap()).unwrap();
+    wait_for("the end of the old topic", || {
+        admin.topic(&topic).unwrap().is_none().then_some(())
     });
+    admin.ensure_topic(&TopicSpec::frames(&topic, 1)).unwrap();
     publish_records(
         servers,
         (0..FRAMES).map(|sequence| large_frame(&topic, "b", sequence)),

@@ -24,7 +24,8 @@ const OPEN_READERS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
 const MOST_STREAMS: usize = 8;
 /// A reader is another stream's after this time.
 const UNUSED_AFTER: Duration = Duration::from_secs(2);
-/// A reader that nobody has used for so long is closed by the next request for its partition.
+/// A reader that nobody has used for so long is closed by the next request for its partition: each has threads, connections and
+/// megabytes of prefetched records.
 const CLOSED_AFTER: Duration = Duration::from_secs(30);
 /// Partitions that are known not to be there.
 const ABSENT: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
