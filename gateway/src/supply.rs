@@ -10,7 +10,7 @@ use crate::replay::Replay;
 use crate::shot::Shot;
 use pipeline::kafka::{KafkaFault, Position, TopicPartition};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Where a viewer looks.
@@ -66,6 +66,9 @@ pub enum SupplyError {
     Kafka(#[from] KafkaFault),
 }
 
+/// Between two looks where a source lies whose topic was not there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Opens supplies.
 #[derive(Debug, Clone)]
 pub struct Sources {
@@ -114,14 +117,16 @@ impl Sources {
         let watching = match self.live.join(address) {
             Some(watching) => watching,
             None => {
-                let lanes = match self.places.locate(address).await {
+                match self.places.locate(address).await {
                     // Somebody has to be the first to watch, or nobody would open it.
                     Err(LocateError::NoTopic(_)) if self.will_be(address) => {
-                        vec![TopicPartition::new(Arc::clone(&address.topic), 0)]
+                        let guess = TopicPartition::new(Arc::clone(&address.topic), 0);
+                        let watching = self.live.watch(address, vec![guess])?;
+                        tokio::spawn(self.clone().follow(address.clone()));
+                        watching
                     }
-                    located => located?,
-                };
-                self.live.watch(address, lanes)?
+                    lanes => self.live.watch(address, lanes?)?,
+                }
             }
         };
         let painter = &self.live.tools().painter;
@@ -135,6 +140,20 @@ impl Sources {
             watching,
             way,
         })
+    }
+
+    /// Finds out where a source lies once its topic is there; until then nobody knows how many partitions that has.
+    async fn follow(self, address: Address) {
+        while self.live.hub(&address).is_some() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let Ok(lanes) = self.places.locate(&address).await else {
+                continue; // not there yet
+            };
+            match self.live.move_to(&address, lanes) {
+                Ok(()) => return,
+                Err(why) => tracing::debug!(%address, %why, "it is not watched where it lies"),
+            }
+        }
     }
 
     fn will_be(&self, address: &Address) -> bool {

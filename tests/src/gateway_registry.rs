@@ -3,7 +3,7 @@
 use crate::gateway::camera;
 use crate::harness::{Answer, Browser, Gateway, Socket, name, request, send, shared, wait_for};
 use nix::sys::signal::Signal;
-use pipeline::kafka::KafkaConfig;
+use pipeline::kafka::{KafkaConfig, partition_of};
 use registry::Registry;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
@@ -47,6 +47,25 @@ fn a_source_that_nobody_opened_yet_is_watched_and_its_opener_told() {
     assert_ne!(unknown.status, 200);
     let _guard = runtime.enter();
     drop(registry);
+}
+
+#[test]
+fn a_source_is_seen_in_whichever_partition_it_begins() {
+    let topic = name();
+    // Nobody knows where it will be before its topic is there.
+    let mut names = std::iter::repeat_with(name);
+    let not_in_the_first = |name: &String| partition_of(name.as_bytes(), 4) != 0;
+    let cam = names.find(not_in_the_first).unwrap();
+    let gateway = Gateway::start(shared(), &["--registry", &topic]);
+    let yaml = source(&cam).replace("open:", "options: {partitions: 4}, open:");
+    let applied = apply(&gateway, &yaml, &[]);
+    assert!(applied.status < 300, "{}", applied.text());
+    wait_for("the registered source", || gateway.source(&cam, &cam));
+    let mut socket = gateway.socket(&format!("/ws/{cam}/{cam}"));
+    assert_eq!(socket.told("status")["source"]["state"], "waiting");
+    let args = ["--managed", "--host", "lab1", "--registry", &topic];
+    let _producer = crate::harness::Process::start("producer", shared(), &args);
+    assert_eq!(socket.frame().head["source"], cam.as_str());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::harness::{
 };
 use lab::{Lab, assert_results, places};
 use pipeline::envelope::Kind;
+use pipeline::kafka::{Admin, KafkaConfig, TopicPartition};
 use registry::{RegistryError, SourceState};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,17 @@ fn both(input: &str, output: &str) -> (Vec<Seen>, Vec<Seen>) {
     let input = read_committed(shared(), input);
     Follower::new(shared(), output).wait_for(input.len());
     (input, read_committed(shared(), output))
+}
+
+/// How many there are in each partition of a topic that nobody writes in transactions.
+fn records(topic: &str) -> BTreeMap<i32, usize> {
+    let admin = Admin::connect(&KafkaConfig::new(shared()).unwrap()).unwrap();
+    let lanes = admin.partitions(topic).unwrap().into_iter();
+    let count = |lane: TopicPartition| {
+        let (_, end) = admin.ends(&lane).unwrap();
+        (lane.partition, usize::try_from(end).unwrap())
+    };
+    lanes.map(count).collect()
 }
 
 /// Waits for more than there were.
@@ -232,8 +244,13 @@ fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
     for broker in brokers {
         assert!(broker.stop().success());
     }
-    let output = read_committed(shared(), &out);
-    crate::harness::assert_complete(&output, &sources, count);
+    assert_went_over_once(&out, &sources, count);
+}
+
+/// Everything is there once and in order, and each partition went from the old version to the new one.
+fn assert_went_over_once(out: &str, sources: &[&str], count: u64) {
+    let output = read_committed(shared(), out);
+    crate::harness::assert_complete(&output, sources, count);
     let mut by_partition: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     for one in &output {
         let turns = by_partition.entry(one.record.lane.partition).or_default();
@@ -248,6 +265,56 @@ fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
             "each partition goes over once, and never back"
         );
     }
+}
+
+#[test]
+fn a_version_that_does_not_come_up_stops_nothing_whoever_is_killed_meanwhile() {
+    let lab = Lab::new();
+    let cam = topic(shared(), 2);
+    let ([(_old, old_url), (new, new_url)], out) =
+        (["old", "new"].map(slow), format!("{cam}.seen"));
+    new.kill9();
+    lab.source(&cam);
+    lab.processor("old", &old_url);
+    lab.processor("new", &new_url);
+    let stage = |processor: &str, version: u32| {
+        let place = format!("from: [{cam}], processor: {processor}, version: {version}");
+        lab.pipeline("stuck", &format!("{{name: seen, {place}}}"));
+    };
+    stage("old", 1);
+    let [first, second] = ["0", "1"].map(|name| lab.broker(name));
+    let sources = ["a", "b", "c", "d"];
+    let (count, brokers) = publish_while(shared(), &cam, &sources, || {
+        let mut follower = Follower::new(shared(), &out);
+        grow(&mut follower);
+        stage("new", 2);
+        let not_up = "processor new of version 1 is not up yet";
+        lab.wait_until(&out, SourceState::Live, not_up);
+        first.kill9();
+        let again = lab.broker("0");
+        // It knows the new version only, and must not take frames that it cannot process.
+        lab.wait_until(&out, SourceState::Waiting, not_up);
+        for (partition, count) in records(&cam) {
+            let of_it = |one: &&Seen| one.record.lane.partition == partition;
+            while follower.seen.iter().filter(of_it).count() < count {
+                follower.wait_for(follower.seen.len() + 1);
+            }
+        }
+        assert_results(&follower.seen, &["old"]);
+        let new = self::again("new", &new_url);
+        let is_new = |one: &Seen| processors(one) == ["new"];
+        while !follower.seen.last().is_some_and(is_new) {
+            follower.wait_for(follower.seen.len() + 1);
+        }
+        grow(&mut follower);
+        (again, second, new)
+    });
+    Follower::new(shared(), &out).wait_for(count as usize * sources.len());
+    let (first, second, _new) = brokers;
+    for broker in [first, second] {
+        assert!(broker.stop().success());
+    }
+    assert_went_over_once(&out, &sources, count);
 }
 
 /// Who has said something of a frame.

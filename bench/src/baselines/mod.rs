@@ -31,6 +31,8 @@ pub enum Baseline {
     Look(look::Args),
     /// Be many viewers of a web edge; prints how old their frames were as JSON (no baseline: the load of some)
     Viewers(crate::viewers::Args),
+    /// Write pictures to many connections and throw them away; prints how many as JSON (what no server can exceed)
+    Sockets(crate::viewers::sockets::Args),
 }
 
 impl Baseline {
@@ -48,6 +50,7 @@ impl Baseline {
             Self::ResizeCalls(args) => resize::run_calls(args),
             Self::Look(args) => look::run(args),
             Self::Viewers(args) => crate::viewers::run(args),
+            Self::Sockets(args) => crate::viewers::sockets::run(args),
         }
     }
 }

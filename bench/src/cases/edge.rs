@@ -7,6 +7,7 @@ use crate::load::{Load, Offer};
 use crate::measure::Spread;
 use crate::report::Figure;
 use crate::viewers::Seen;
+use crate::viewers::sockets::Carried;
 use anyhow::{Context, Result};
 use std::time::Duration;
 
@@ -50,8 +51,9 @@ pub(super) struct Edge {
 
 fn viewers(lab: &Lab, plan: &Plan) -> Result<Outcome> {
     let python = aiohttp::python(lab)?;
-    let (mut ours, mut theirs, mut shares) = (vec![], vec![], vec![]);
+    let (mut ours, mut theirs, mut shares, mut carried) = (vec![], vec![], vec![], vec![]);
     for _ in 0..plan.runs {
+        carried.push(viewers_of_bare_sockets(lab, plan)?);
         let topic = lab.topic("camera", 1)?;
         let camera = Offer::start(lab.servers(), &topic, CAMERA)?;
         let (most, seen) = most_viewers(lab, plan, &gateway(lab, &topic)?)?;
@@ -68,8 +70,28 @@ fn viewers(lab: &Lab, plan: &Plan) -> Result<Outcome> {
             Figure::new("gateway", "viewers", &ours),
             Figure::new("aiohttp", "viewers", &theirs),
             Figure::new("frames given at that number", "%", &shares),
+            Figure::new(
+                "bare sockets, written to without a pause",
+                "viewers",
+                &carried,
+            ),
         ],
     })
+}
+
+/// So many of the camera's viewers the sockets of this machine could carry if there were nothing but them.
+fn viewers_of_bare_sockets(lab: &Lab, plan: &Plan) -> Result<f64> {
+    let (bytes, seconds) = (CAMERA.bytes.to_string(), plan.of(8).to_string());
+    let line = [
+        "--connections",
+        "1000",
+        "--bytes",
+        &bytes,
+        "--seconds",
+        &seconds,
+    ];
+    let carried: Carried = lab.baseline("sockets", &line)?.result(LIMIT)?;
+    Ok((carried.pictures / carried.seconds / f64::from(CAMERA.fps)).round())
 }
 
 /// The last step that was good enough, and what its viewers saw.

@@ -21,7 +21,7 @@ pub(super) struct Connection {
     way: Way,
     /// Read, and not yet looked at.
     buffer: Vec<u8>,
-    discarded: Vec<MaybeUninit<u8>>,
+    nowhere: Box<Nowhere>,
 }
 
 impl Connection {
@@ -43,7 +43,7 @@ impl Connection {
             stream,
             way,
             buffer: Vec::new(),
-            discarded: vec![MaybeUninit::uninit(); DISCARD_BYTES],
+            nowhere: nowhere(),
         };
         let head = connection.up_to(b"\r\n\r\n").await?;
         let status = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
@@ -186,19 +186,36 @@ impl Connection {
         self.buffer.drain(..here);
         let mut left = bytes - here;
         while left > 0 {
-            self.stream.readable().await?;
-            let most = left.min(DISCARD_BYTES);
-            let discarded = &mut self.discarded[..most];
-            let discard =
-                || SockRef::from(&self.stream).recv_with_flags(discarded, nix::libc::MSG_TRUNC);
-            match self.stream.try_io(Interest::READABLE, discard) {
-                Ok(0) => bail!("a viewer was cut off"),
-                Ok(taken) => left -= taken,
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
-                Err(cause) => return Err(cause.into()),
-            }
+            left -= discard(&self.stream, &mut self.nowhere, left).await?;
         }
         Ok(())
+    }
+}
+
+/// Room for what is discarded; the kernel does not touch it.
+pub(super) type Nowhere = [MaybeUninit<u8>];
+
+pub(super) fn nowhere() -> Box<Nowhere> {
+    Box::new_uninit_slice(DISCARD_BYTES)
+}
+
+/// Waits for bytes and throws away at most so many, in the kernel; returns how many.
+pub(super) async fn discard(
+    stream: &TcpStream,
+    nowhere: &mut Nowhere,
+    most: usize,
+) -> Result<usize> {
+    let most = most.min(nowhere.len());
+    loop {
+        stream.readable().await?;
+        let discard =
+            || SockRef::from(stream).recv_with_flags(&mut nowhere[..most], nix::libc::MSG_TRUNC);
+        match stream.try_io(Interest::READABLE, discard) {
+            Ok(0) => bail!("a viewer was cut off"),
+            Ok(taken) => return Ok(taken),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+            Err(cause) => return Err(cause.into()),
+        }
     }
 }
 

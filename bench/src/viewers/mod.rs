@@ -4,6 +4,7 @@
 //! the machine as the server under measurement.
 
 mod connection;
+pub mod sockets;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;

@@ -5,9 +5,10 @@
 //!    ▲                      │ failed
 //!    └──── Failed ◀─────────┘ (again after a pause, or when something changes)
 //! ```
+//! Nothing is begun before its processor is up: in its group it would take partitions from those who can work.
 
 use super::plan::{Essence, Ready, Wanted};
-use super::processors::{CalledProcessor, Processors};
+use super::processors::{CalledProcessor, ProcessorSettings, Processors};
 use crate::engine::Halted;
 use crate::report::StageReport;
 use crate::run::{Fence, StageContext, Superseded, run_stage};
@@ -25,6 +26,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A stage that has run for this long has recovered from what was before.
 const RECOVERED: Duration = Duration::from_secs(30);
+
+/// Between two looks how the processors are that a stage waits for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How a stage is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +70,8 @@ pub struct Unit {
     report: watch::Sender<UnitReport>,
     stop: CancellationToken,
     pause: Duration,
-    /// What it ran as last, and the revision that said so: what it goes on as while what is declared cannot be used.
+    /// What it ran as last, and the revision that said so: what it goes on as while what is declared cannot be used, or is
+    /// not up yet. None: what is declared is all there is.
     last: Option<(Ready, u64)>,
     /// That of the stage that begins next: its replicas are known and up by then.
     next_processor: Option<Arc<CalledProcessor>>,
@@ -118,7 +123,18 @@ impl Unit {
             let wanted = self.wanted.borrow_and_update().clone();
             let refused = match wanted.work {
                 Ok(ready) => {
-                    self.last = Some((ready, wanted.revision));
+                    match &self.last {
+                        None => {
+                            if !self.comes_up(&ready, wanted.revision).await {
+                                continue;
+                            }
+                            self.last = Some((ready, wanted.revision));
+                        }
+                        Some((last, _)) if last.essence == ready.essence => {
+                            self.last = Some((ready, wanted.revision));
+                        }
+                        Some(_) => self.wanted.mark_changed(), // it is rolled over to
+                    }
                     None
                 }
                 Err(why) => Some(why),
@@ -138,6 +154,33 @@ impl Unit {
                 Next::End => return,
                 Next::Halt(essence) => self.wait_for_another(&essence).await,
                 Next::Pause => self.rest().await,
+            }
+        }
+    }
+
+    /// Waits for the processor of what does not run here yet. False: something else is declared by now, or nothing any more.
+    async fn comes_up(&mut self, ready: &Ready, revision: u64) -> bool {
+        let Some(settings) = &ready.processor else {
+            return true;
+        };
+        self.tell(State::Waiting(not_up(settings)), revision);
+        let called = self.env.processors.call(settings);
+        self.next_processor = Some(Arc::clone(&called));
+        let is_up = called.is_up();
+        tokio::pin!(is_up);
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return false,
+                Ok(()) = self.wanted.changed() => {
+                    self.wanted.mark_changed(); // it is looked at from the beginning
+                    return false;
+                }
+                () = &mut is_up => return true,
+                _ = looks.tick() => {
+                    self.say(|report| report.stage.replicas = called.balancer.replicas());
+                }
             }
         }
     }
@@ -217,16 +260,16 @@ impl Unit {
     /// Takes up what was changed. Some: the stage is to end first.
     async fn changed(&mut self, running: &mut Running) -> Option<Next> {
         let wanted = self.wanted.borrow_and_update().clone();
-        let ready = match wanted.work {
-            Ok(ready) => ready,
+        let ready = match &wanted.work {
+            Ok(ready) => ready.clone(),
             Err(why) => {
-                self.refuse(&wanted.place, why);
+                self.refuse(&wanted.place, why.clone());
                 return None;
             }
         };
         self.say(|report| report.refused = None);
         if ready.essence != running.ready.essence {
-            return self.roll(running, &wanted.place, &ready).await;
+            return self.roll(running, &wanted, &ready).await;
         }
         if let (Some(called), Some(settings)) = (&running.processor, &ready.processor) {
             called.go_to(&settings.targets);
@@ -260,30 +303,28 @@ impl Unit {
 
     /// The stage runs on until the processor of the new one is up: a version that does not come up stops nothing. None:
     /// something else was declared before.
-    async fn roll(&mut self, running: &mut Running, place: &str, new: &Ready) -> Option<Next> {
+    async fn roll(&mut self, running: &mut Running, wanted: &Wanted, new: &Ready) -> Option<Next> {
         let Some(settings) = &new.processor else {
+            self.last = Some((new.clone(), wanted.revision));
             return Some(Next::Begin);
         };
         let called = self.env.processors.call(settings);
-        let text = format!(
-            "processor {} of version {} is not up yet; until then the stage runs on as it was",
-            settings.key.name, settings.key.version
-        );
-        self.set_state(State::Rolling(text));
+        let text = not_up(settings);
+        self.set_state(State::Rolling(format!(
+            "{text}; until then the stage runs on as it was"
+        )));
         self.next_processor = Some(Arc::clone(&called));
         let is_up = called.is_up();
         tokio::pin!(is_up);
         loop {
             tokio::select! {
                 () = &mut is_up => {
-                    tracing::info!(stage = place, "the stage is changed; the new one goes on where this one stops");
+                    tracing::info!(stage = &*wanted.place, "the stage is changed; the new one goes on where this one stops");
+                    self.last = Some((new.clone(), wanted.revision));
                     return Some(Next::Begin);
                 }
-                // Whether the new one is up makes no difference any more.
-                ended = &mut running.task => {
-                    log(ended);
-                    return Some(Next::Begin);
-                }
+                // It is begun again, as it was.
+                ended = &mut running.task => return Some(self.ended(running, ended)),
                 Ok(()) = running.reports.changed() => self.hand_on(running),
                 Ok(()) = self.wanted.changed() => {
                     self.wanted.mark_changed(); // it is looked at from the beginning
@@ -316,11 +357,16 @@ impl Unit {
         };
         let text = format!("{error:#}");
         if error.downcast_ref::<Halted>().is_some() {
+            self.last = None; // what is declared in its place is begun without it
             self.tell(State::Failed(text), revision);
             return Next::Halt(running.ready.essence.clone());
         }
+        let is_superseded = error.downcast_ref::<Superseded>().is_some();
+        if is_superseded {
+            self.last = None; // others are further than this
+        }
         let is_missing = matches!(error.downcast_ref(), Some(KafkaFault::NoTopic(_)));
-        if is_missing || error.downcast_ref::<Superseded>().is_some() {
+        if is_missing || is_superseded {
             self.pause = FIRST_PAUSE; // it comes when others are so far
             self.tell(State::Waiting(text), revision);
         } else {
@@ -343,6 +389,16 @@ impl Unit {
             };
         });
     }
+}
+
+fn not_up(settings: &ProcessorSettings) -> String {
+    let key = &settings.key;
+    let addresses = settings.targets.iter().map(|target| target.uri.to_string());
+    let addresses = addresses.collect::<Vec<_>>().join(", ");
+    format!(
+        "processor {} of version {} is not up yet at {addresses}",
+        key.name, key.version
+    )
 }
 
 /// In order: what is done is committed, partitions are given back.

@@ -77,7 +77,7 @@ impl Following {
                     None => return Ok(()),
                 }
             };
-            let session = Session::new(self, declared.clone(), refused.clone()).await?;
+            let session = Session::new(self, declared.clone(), refused.clone());
             let end = session.run(shutdown).await?;
             self.reporter.update(|instance| {
                 instance.watches.clear();
@@ -133,6 +133,8 @@ impl Following {
                 None => self.check(consumer),
             };
             match view.consumer(name).map(check) {
+                // Nothing could be read, and nobody knows what was declared since: what ends this is a change too.
+                Some(Ok(_)) if view.away_since().is_some() => {}
                 Some(Ok(declared)) => {
                     self.reporter.update(|instance| instance.refused.clear());
                     return Ok(Some(declared));

@@ -7,7 +7,6 @@ use super::{Declared, Following};
 use crate::flow::steering::{Helm, Notice, Seen, Steering, steering};
 use crate::monitor::ActionSpec;
 use anyhow::Context;
-use pipeline::kafka::Admin;
 use registry::View;
 use registry::instance::Lane;
 use registry::model::{Key, Kind, Name, Version};
@@ -45,24 +44,21 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Ready to run. `refused`: what is declared in its place, if that cannot be run, and why.
-    pub async fn new(
+    pub fn new(
         following: &'a Following,
         declared: Declared,
         refused: Option<(Version, String)>,
-    ) -> anyhow::Result<Self> {
-        let kafka = following.settings.kafka.clone();
-        let connecting = tokio::task::spawn_blocking(move || Admin::connect(&kafka));
-        let admin = connecting.await.context("connecting to Kafka")??;
+    ) -> Self {
         let (helm, steering) = steering();
-        Ok(Self {
+        Self {
             following,
             declared,
             helm,
             steering: Some(steering),
             choice: Choice::default(),
-            topics: Topics::new(admin),
+            topics: Topics::new(following.settings.kafka.clone()),
             refused,
-        })
+        }
     }
 
     /// Runs to its end.

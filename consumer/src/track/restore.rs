@@ -8,7 +8,6 @@ use pipeline::envelope::Kind;
 use pipeline::kafka::{
     Admin, Incoming, KafkaConfig, KafkaFault, StretchReader, TopicPartition, TopicSpec,
 };
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A node that restarts is back within this time.
@@ -18,10 +17,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Where a partition's tracks are found again.
 #[derive(Debug, Clone)]
 pub struct Restorer {
-    /// Where to read.
+    /// Where to read. Each try has clients of its own: one that has lost all nodes never finds them again.
     pub kafka: KafkaConfig,
-    /// Shared by all partitions.
-    pub admin: Arc<Admin>,
 }
 
 /// Why the state is not known.
@@ -67,10 +64,11 @@ impl Restorer {
     ) -> Result<LaneTracks, RestoreError> {
         let began = Instant::now();
         let tp = &owner.tp;
-        self.ensure_topic(snapshots, tp)?;
+        let admin = Admin::connect(&self.kafka)?;
+        ensure_topic(&admin, snapshots, tp)?;
         let place = TopicPartition::new(snapshots, tp.partition);
         // Not before the last transaction of the one who had the partition before is decided.
-        self.admin.settled_end(&place)?;
+        admin.settled_end(&place)?;
         let mut reader = StretchReader::open(&self.kafka, place)?;
         let newest = reader.newest()?;
         let snapshots_read = reader.records_read();
@@ -96,23 +94,6 @@ impl Restorer {
         Ok(tracks)
     }
 
-    /// One partition for each that is read, so that the newest record of it is the newest snapshot.
-    fn ensure_topic(&self, snapshots: &str, tp: &TopicPartition) -> Result<(), KafkaFault> {
-        let partitions = self.admin.partitions(&tp.topic)?.len();
-        let info = self.admin.ensure_topic(&TopicSpec {
-            compacted: true,
-            ..TopicSpec::frames(snapshots, i32::try_from(partitions).unwrap_or(i32::MAX))
-        })?;
-        if info.partitions <= tp.partition {
-            return Err(KafkaFault::Unfit(format!(
-                "topic {snapshots} has {} partitions and {} has {partitions}: give it as many, e.g. kafka-topics.sh \
-                 --bootstrap-server HOST:PORT --alter --topic {snapshots} --partitions {partitions}",
-                info.partitions, tp.topic
-            )));
-        }
-        Ok(())
-    }
-
     /// Shows the tracker the records that it had seen after the snapshot.
     fn replay(
         &self,
@@ -135,6 +116,23 @@ impl Restorer {
             tracks.observe(&mut message_in(&record));
         })
     }
+}
+
+/// One partition for each that is read, so that the newest record of it is the newest snapshot.
+fn ensure_topic(admin: &Admin, snapshots: &str, tp: &TopicPartition) -> Result<(), KafkaFault> {
+    let partitions = admin.partitions(&tp.topic)?.len();
+    let info = admin.ensure_topic(&TopicSpec {
+        compacted: true,
+        ..TopicSpec::frames(snapshots, i32::try_from(partitions).unwrap_or(i32::MAX))
+    })?;
+    if info.partitions <= tp.partition {
+        return Err(KafkaFault::Unfit(format!(
+            "topic {snapshots} has {} partitions and {} has {partitions}: give it as many, e.g. kafka-topics.sh \
+             --bootstrap-server HOST:PORT --alter --topic {snapshots} --partitions {partitions}",
+            info.partitions, tp.topic
+        )));
+    }
+    Ok(())
 }
 
 /// What the flow has shown the tracker.

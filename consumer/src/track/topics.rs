@@ -27,7 +27,7 @@ pub fn prepare(
     let Some(member) = &config.group else {
         return Ok(None);
     };
-    let admin = Arc::new(Admin::connect(&config.kafka)?);
+    let admin = Admin::connect(&config.kafka)?;
     let destination = match &settings.output {
         None => None,
         Some(output) => Some(destination(config, &admin, output, settings.content)?),
@@ -36,7 +36,6 @@ pub fn prepare(
     let keeping = Keeping {
         restorer: Restorer {
             kafka: config.kafka.clone(),
-            admin,
         },
         group: member.group.clone(),
         destination,

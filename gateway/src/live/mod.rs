@@ -101,18 +101,8 @@ impl Live {
         if let Some(place) = hubs.get_mut(address) {
             return Ok(self.seat(place)); // somebody was faster
         }
-        let is_new = |lane: &&TopicPartition| !readers.contains_key(*lane);
-        if readers.len() + lanes.iter().filter(is_new).count() > self.most_readers {
-            return Err(TooMany(self.most_readers));
-        }
         let hub = Arc::new(Hub::new(address.clone()));
-        for lane in &lanes {
-            let running = readers
-                .entry(lane.clone())
-                .or_insert_with(|| self.start(lane.clone()));
-            running.subscribers.add(&hub);
-        }
-        metrics::gauge!("framelane_gateway_partitions_read").set(readers.len() as f64);
+        self.subscribe(readers, &hub, &lanes)?;
         let mut place = Place {
             hub,
             lanes,
@@ -121,6 +111,46 @@ impl Live {
         let watching = self.seat(&mut place);
         hubs.insert(address.clone(), place);
         Ok(watching)
+    }
+
+    /// A source that is watched lies in these partitions, as is known now.
+    ///
+    /// # Errors
+    /// As [`Live::watch`]; then it is watched where it was.
+    pub fn move_to(&self, address: &Address, lanes: Vec<TopicPartition>) -> Result<(), TooMany> {
+        let mut watched = self.watched();
+        let Watched { hubs, readers } = &mut *watched;
+        let place = hubs.get_mut(address).filter(|place| place.lanes != lanes);
+        if let Some(place) = place {
+            self.subscribe(readers, &place.hub, &lanes)?;
+            for lane in place.lanes.iter().filter(|lane| !lanes.contains(lane)) {
+                if let Some(running) = readers.get(lane) {
+                    running.subscribers.remove(&place.hub);
+                }
+            }
+            place.lanes = lanes;
+        }
+        Ok(())
+    }
+
+    fn subscribe(
+        &self,
+        readers: &mut HashMap<TopicPartition, Running>,
+        hub: &Arc<Hub>,
+        lanes: &[TopicPartition],
+    ) -> Result<(), TooMany> {
+        let is_new = |lane: &&TopicPartition| !readers.contains_key(*lane);
+        if readers.len() + lanes.iter().filter(is_new).count() > self.most_readers {
+            return Err(TooMany(self.most_readers));
+        }
+        for lane in lanes {
+            let running = readers
+                .entry(lane.clone())
+                .or_insert_with(|| self.start(lane.clone()));
+            running.subscribers.add(hub);
+        }
+        metrics::gauge!("framelane_gateway_partitions_read").set(readers.len() as f64);
+        Ok(())
     }
 
     /// Watches a source that is watched already, or was a moment ago.

@@ -92,12 +92,9 @@ impl Reader {
         tracing::debug!(lane = %self.lane, "reading");
         while let Err(fault) = self.read().await {
             tracing::warn!(%fault, lane = %self.lane, "reading was interrupted; trying again");
-            if self.records > 0 {
+            if std::mem::take(&mut self.records) > 0 {
                 pause = FIRST_PAUSE;
-            } else {
-                self.next = None; // what was to come next may be no more
             }
-            self.records = 0;
             let paused = tokio::time::sleep(pause);
             if self.closing.run_until_cancelled(paused).await.is_none() {
                 break;
@@ -125,7 +122,7 @@ impl Reader {
         let config = self.tools.kafka.config().clone();
         let open = move |admin: &pipeline::kafka::Admin| {
             let (low, end) = admin.ends(&lane)?;
-            let begin = next.unwrap_or(end - LOOK_BACK_OFFSETS).max(low);
+            let begin = begin(next, low, end);
             let start = StartPolicy::new(Position::Offset(begin));
             let feed = Feed::assign(&config, &[lane], start, BOUNDS)?;
             Ok((feed, end))
@@ -183,6 +180,13 @@ impl Reader {
         let shot = Arc::new(Shot::new(&record.lane, record.offset, content));
         hub.publish(&shot, age, &self.tools.painter);
     }
+}
+
+/// Where to begin in a partition that holds the offsets from `low` to before `end`. However often reading failed: what was
+/// passed over would be shown as missing.
+fn begin(next: Option<i64>, low: i64, end: i64) -> i64 {
+    let next = next.filter(|next| *next <= end); // else the topic was made anew
+    next.unwrap_or(end - LOOK_BACK_OFFSETS).max(low)
 }
 
 /// A record, and the source that it is of (empty if it does not say).
@@ -247,4 +251,19 @@ pub async fn resolve(resolver: &Resolver, content: &mut Content) {
             })
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_goes_on_where_it_was_interrupted_if_that_is_still_there() {
+        assert_eq!(begin(None, 0, 100), 84, "near the end");
+        assert_eq!(begin(None, 0, 3), 0);
+        assert_eq!(begin(Some(40), 0, 100), 40);
+        assert_eq!(begin(Some(100), 0, 100), 100, "nothing new");
+        assert_eq!(begin(Some(40), 60, 100), 60, "removed meanwhile");
+        assert_eq!(begin(Some(400), 0, 100), 84, "another topic of this name");
+    }
 }
