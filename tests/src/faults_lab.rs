@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// As many as there are tests that take one: Kafka must know of them when it starts.
-const NETWORKS: usize = 17;
+const NETWORKS: usize = 19;
 
 /// Enough for what these tests send; a machine of 2 cores runs several of these Javas at once.
 pub const HEAP_MIB: u32 = 512;

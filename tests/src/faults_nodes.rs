@@ -3,8 +3,8 @@
 
 use crate::faults_lab::{Network, output_of};
 use crate::harness::{
-    Follower, Process, Seen, assert_complete, broker, name, offsets_used, processor, publish,
-    read_committed, topic,
+    Follower, Lab, Process, Seen, assert_complete, broker, lines_so_far, name, offsets_used,
+    processor, publish, read_committed, topic, wait_for,
 };
 use std::time::Duration;
 
@@ -81,4 +81,46 @@ fn a_broker_that_has_lost_all_nodes_finds_them_again() {
         &["a"],
         3000,
     );
+}
+
+#[test]
+fn a_tracking_consumer_that_has_lost_all_nodes_tracks_on() {
+    let network = Network::new();
+    let (input, output, group) = (topic(network.direct, 1), name(), name());
+    let args = [
+        "--topic", &input, "--group", &group, "--track", "--output", &output,
+    ];
+    publish(network.direct, &input, "a", 0..200);
+    let consumer = Process::start("consumer", &network.servers(), &args);
+    let mut tracked = Follower::new(network.direct, &output);
+    tracked.wait_for(200);
+    network.hide_nodes_for_a_while();
+    publish(network.direct, &input, "a", 200..400);
+    tracked.wait_for(400);
+    // Its group has forgotten it meanwhile, so it had to find its tracks again.
+    assert_eq!(consumer.log().matches("tracking goes on").count(), 1);
+    drop(tracked);
+    assert!(consumer.stop().success());
+    assert_complete(&read_committed(network.direct, &output), &["a"], 400);
+}
+
+#[test]
+fn a_managed_consumer_that_has_lost_all_nodes_reads_what_comes_later() {
+    let network = Network::new();
+    let lab = Lab::new(network.direct);
+    let (camera, consumer) = (name(), name());
+    let lines = lab.path("lines.jsonl");
+    lab.apply_pattern(&camera, "");
+    let sinks = [format!("jsonl:{}", lines.display())];
+    lab.apply_consumer(&consumer, "wait", &sinks, &[&camera]);
+    let args = ["--managed", "--name", &consumer, "--registry", &lab.topic];
+    let process = Process::start("consumer", &network.servers(), &args);
+    lab.wait_until_assigned(&consumer);
+    network.hide_nodes_for_a_while();
+    let _producer = lab.producer();
+    wait_for("frames of a topic that was not there", || {
+        let seen = lines_so_far(&lines).of(&camera, 1).sequences();
+        (seen.len() >= 10).then_some(())
+    });
+    assert!(process.stop().success());
 }
