@@ -157,6 +157,7 @@ fn subscribe(config: &StageConfig, instance: &str, memory: &SharedMemory) -> Res
             Membership::Dynamic => pipeline::kafka::Membership::Dynamic,
         },
         session_timeout: args.session_timeout,
+        finishing: args.drain,
     };
     Ok(Feed::subscribe_sharing(
         &config.kafka,

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// After this much silence the group takes a member for dead. Kafka's default is 45 s; a person watches this one.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+/// For what the sinks have begun, when partitions move.
+const FINISHING: Duration = Duration::from_secs(30);
 
 /// What a consumer is to do.
 #[derive(Debug, Clone)]
@@ -143,6 +145,7 @@ impl TryFrom<Args> for Config {
                 .instance
                 .map_or(Membership::Dynamic, Membership::Static),
             session_timeout: SESSION_TIMEOUT,
+            finishing: FINISHING,
         });
         Ok(Self {
             kafka: KafkaConfig::try_from(args.kafka)?,

@@ -2,7 +2,7 @@
 
 import { captionOf, colourOf, draw } from "./canvas.js";
 import { Stream } from "./stream.js";
-import { captured, count, element, figure, milliseconds, moment, rate } from "./words.js";
+import { captured, count, element, figure, milliseconds, moment, rate, silence } from "./words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4, 8];
 const JUMP_MS = 10_000;
@@ -30,7 +30,7 @@ export class Large {
   #speed = element("select", { "aria-label": "Speed" });
   #size = element("select", { "aria-label": "Size" });
   #boxes = button("Boxes", "Show results in the picture (O)");
-  #full = button("Screen", "The whole screen (F)");
+  #full = button("Full screen", "The whole screen (F)");
   #range = null;
   #timer = 0;
   #isPaused = false;
@@ -122,18 +122,20 @@ export class Large {
       this.#isDragged = false;
       this.#seek(Number(this.#slider.value));
     };
+    for (const chosen of [this.#slider, this.#speed, this.#size]) leaveToKeys(chosen);
     document.addEventListener("keydown", this.#onKey);
   }
 
   #key(event) {
     const { target } = event;
-    const isTyped = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+    const isSlider = target === this.#slider; // it has the arrow keys, and no others
+    const isTyped = target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && !isSlider);
     if (isTyped || event.ctrlKey || event.metaKey || event.altKey) return;
     const isButton = target instanceof HTMLButtonElement;
     const act = {
       " ": isButton ? undefined : () => this.#toggle(),
-      ArrowLeft: () => this.#jump(-JUMP_MS),
-      ArrowRight: () => this.#jump(JUMP_MS),
+      ArrowLeft: isSlider ? undefined : () => this.#jump(-JUMP_MS),
+      ArrowRight: isSlider ? undefined : () => this.#jump(JUMP_MS),
       l: () => this.#goLive(),
       o: () => this.#boxes.click(),
       f: () => this.#full.click(),
@@ -237,6 +239,7 @@ export class Large {
     this.node.dataset.connection = state;
     if (state === "lost") {
       this.#dot.className = "dot lost";
+      for (const name of ["rate", "latency", "to here"]) this.#figures[name].set("–"); // nobody knows
       this.#say(why ? `reconnecting: ${why}` : "reconnecting …");
     }
   }
@@ -246,7 +249,12 @@ export class Large {
     this.#isLive = status.mode === "live";
     this.#isPaused = status.paused;
     this.node.dataset.mode = status.paused ? "paused" : status.mode;
-    this.#dot.className = `dot ${source.state}`;
+    const why = silence(source);
+    this.#dot.className = `dot ${why ? "" : source.state}`;
+    if (why && this.#isLive && !this.#isPaused) {
+      this.#figures["to here"].set("–");
+      this.#say(why);
+    }
     this.#live.setAttribute("aria-pressed", String(this.#isLive));
     this.#play.textContent = status.paused ? "▶ Play" : "❚❚ Pause";
     this.#speed.disabled = this.#isLive;
@@ -263,6 +271,16 @@ export class Large {
     this.#note.hidden = text === null;
     if (text !== null) this.#note.textContent = text;
   }
+}
+
+/** Once something was chosen with a pointer, keys mean the whole view again. */
+function leaveToKeys(control) {
+  let isPointed = false;
+  control.addEventListener("pointerdown", () => { isPointed = true; });
+  control.addEventListener("keydown", () => { isPointed = false; });
+  control.addEventListener("change", () => {
+    if (isPointed) control.blur();
+  });
 }
 
 function detected(detection) {

@@ -22,7 +22,15 @@ function show() {
   document.title = topic && source ? `${source} · Framelane` : "Framelane";
   pages();
   view.listed(list);
-  view.filter(byId("filter").value);
+  counted();
+}
+
+/** How many sources there are, and how many of them the filter leaves. */
+function counted() {
+  const all = list?.sources.length ?? 0;
+  const shown = view?.filter(byId("filter").value) ?? all;
+  const of = shown === all ? "" : `${shown} of `;
+  byId("count").textContent = list ? `${of}${all} ${all === 1 ? "source" : "sources"}` : "";
 }
 
 /** Where one can go; one page needs no way to others. */
@@ -52,10 +60,9 @@ async function refresh() {
     if (!answer.ok) throw new Error((await answer.json()).error);
     list = await answer.json();
     pages();
-    const { sources } = list;
-    byId("count").textContent = `${sources.length} ${sources.length === 1 ? "source" : "sources"}`;
     problem(list.problem && `Kafka does not answer as it should: ${list.problem}`);
     view?.listed(list);
+    counted();
   } catch (error) {
     problem(`The gateway does not answer (${error.message}). Trying again …`);
   }
@@ -102,7 +109,7 @@ byId("theme").onclick = () => {
   localStorage.setItem("theme", next);
   theme(next);
 };
-byId("filter").oninput = () => view?.filter(byId("filter").value);
+byId("filter").oninput = counted;
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && document.activeElement !== byId("filter") && view instanceof Wall) {
     byId("filter").focus();

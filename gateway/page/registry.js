@@ -1,13 +1,16 @@
 // What is registered, and who works on it. Changed by `framelane apply` or over /api/v1, not here.
 
-import { count, element, milliseconds, rate } from "./words.js";
+import { count, element, milliseconds, moment, rate } from "./words.js";
 
 const INTERVAL_MS = 2_000;
 
 export class Registry {
   #timer = 0;
   #isOpen = true;
-  node = element("div", { className: "registry" });
+  #answered = null;
+  #note = element("p", { className: "warn", role: "status", hidden: true });
+  #tables = element("div", { className: "registry" });
+  node = element("div", {}, this.#note, this.#tables);
 
   constructor() {
     this.#refresh();
@@ -26,42 +29,60 @@ export class Registry {
     try {
       const kinds = ["sources", "flows", "processors", "consumers", "assignments", "instances"];
       const answers = await Promise.all(kinds.map((kind) => ask(kind)));
-      if (this.#isOpen) this.#show(...answers);
+      if (this.#isOpen) this.#show(...answers.map(({ items }) => items));
+      this.#answered = Date.now();
+      const since = answers[0]["away-since"];
+      this.#old(since && `Kafka does not answer: this is as of ${moment(Date.parse(since))}`);
     } catch (error) {
-      const text = `The registry cannot be shown: ${error.message}`;
-      if (this.#isOpen && !this.node.children.length) this.node.replaceChildren(element("p", { className: "warn" }, text));
+      const asOf = this.#answered ? `this is as of ${moment(this.#answered)}` : "nothing can be shown";
+      this.#old(`The registry does not answer (${error.message}): ${asOf}`);
     }
     if (this.#isOpen) this.#timer = setTimeout(() => this.#refresh(), INTERVAL_MS);
   }
 
+  /** What is shown is no more than what was: says since when. */
+  #old(text) {
+    this.#note.hidden = !text;
+    if (text) this.#note.textContent = text;
+  }
+
   #show(sources, flows, processors, consumers, assignments, instances) {
+    const live = instances.filter((one) => one.liveness === "live");
     const running = new Map();
-    const refused = new Map();
-    for (const instance of instances.filter((one) => one.liveness === "live")) {
-      for (const source of instance.sources) running.set(source.name, source);
-      for (const [key, why] of Object.entries(instance.refused)) refused.set(key, why);
+    for (const one of instances) {
+      for (const source of one.sources) {
+        const says = one.liveness === "live" ? source : { ...source, state: "lost", text: "", fps: 0 };
+        const known = running.get(source.name);
+        if (!known || weight(says) > weight(known)) running.set(source.name, says);
+      }
     }
+    const called = live.flatMap((one) => one.processors);
     const assigned = new Map(assignments.map((one) => [one.name, one.spec.sources.join(", ")]));
-    this.node.replaceChildren(
+    this.#tables.replaceChildren(
       table("Sources", ["name", "where from", "opened", "state", "frames"], sources.map((one) => [
         link(one.spec.topic ?? one.name, one.spec.options?.["source-id"] ?? one.name, one.name),
         `${input(one.spec)} on ${one.spec.host}`,
         one.spec.open ?? "always",
         ...stateOf(running.get(one.name)),
       ])),
-      table("Stages", ["pipeline", "stage", "from", "to", "processor"], flows.map((flow) => [
+      table("Stages", ["pipeline", "stage", "from", "to", "processor", "state", "frames"], flows.map((flow) => [
         flow.pipeline,
         `${flow.stage} (version ${flow.version})`,
         flow.inputs.join(", "),
         flow.output,
         flow.processor ?? "joins results",
+        ...stateOf(running.get(flow.output)),
       ])),
-      table("Processors", ["name", "addresses"], processors.map((one) => [one.name, one.spec.addresses.join(", ")])),
-      table("Consumers", ["name", "watches", "sinks", "refused"], consumers.map((one) => [
+      table("Processors", ["name", "addresses", "state"], processors.map((one) => [
+        one.name,
+        one.spec.addresses.join(", "),
+        processorState(one.spec.addresses, called),
+      ])),
+      table("Consumers", ["name", "watches", "sinks", "state"], consumers.map((one) => [
         one.name,
         assigned.get(one.name) ?? "nothing is assigned",
         (one.spec.sinks ?? []).join(", "),
-        element("span", { className: "bad" }, refused.get(`consumer/${one.name}`) ?? ""),
+        consumerState(one.name, instances),
       ])),
       table("Processes", ["what", "state", "reads", "lag", "in flight", "p99", "seen"], instances.map((one) => [
         `${one.service} ${one.name}`.trim() + ` on ${one.host}`,
@@ -80,7 +101,7 @@ async function ask(kind) {
   const answer = await fetch(`/api/v1/${kind}`);
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.error);
-  return body.items;
+  return body;
 }
 
 function sum(lanes, field) {
@@ -94,11 +115,36 @@ function input(spec) {
   return "–";
 }
 
+/** Of several that speak of one thing, whoever works on it counts most, and whoever is lost least. */
+function weight(source) {
+  return { live: 2, lost: 0 }[source.state] ?? 1;
+}
+
+/** How a source or a stage's output is, and how many frames it has. */
 function stateOf(source) {
   if (!source) return [element("span", { className: "quiet" }, "nobody runs it"), ""];
-  const isBad = source.state === "failed";
+  const isBad = ["failed", "lost"].includes(source.state);
   const text = source.text ? `${source.state}: ${source.text}` : source.state;
   return [element("span", { className: isBad ? "bad" : "" }, text), `${count(source.frames)} (${rate(source.fps)})`];
+}
+
+/** What those who call it find. */
+function processorState(addresses, called) {
+  const at = (address) => called.filter((one) => one.address === address.replace(/^https?:\/\//, "").replace(/\/$/, ""));
+  if (!addresses.some((address) => at(address).length)) return element("span", { className: "quiet" }, "not called");
+  const ready = addresses.filter((address) => at(address).some((one) => one.state === "ready")).length;
+  const isAll = ready === addresses.length;
+  return element("span", { className: isAll ? "" : "bad" }, isAll ? "ready" : `${ready} of ${addresses.length} ready`);
+}
+
+/** Of the processes that run it. */
+function consumerState(name, instances) {
+  const its = instances.filter((one) => one.service === "consumer" && one.name === name);
+  const live = its.filter((one) => one.liveness === "live");
+  const why = live.map((one) => one.refused[`consumer/${name}`]).find((text) => text);
+  if (why) return element("span", { className: "bad" }, `refused: ${why}`);
+  if (live.length) return "live";
+  return element("span", { className: its.length ? "bad" : "quiet" }, its.length ? "lost" : "not running");
 }
 
 function link(topic, source, text) {

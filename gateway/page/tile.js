@@ -2,7 +2,7 @@
 
 import { draw } from "./canvas.js";
 import { Stream } from "./stream.js";
-import { count, element, figure, milliseconds, moment, rate } from "./words.js";
+import { count, element, figure, milliseconds, moment, rate, silence } from "./words.js";
 
 /** Frames a second of a small picture: enough to see that it moves, a third of the work. */
 const RATE = 15;
@@ -80,22 +80,22 @@ export class Tile {
     this.node.dataset.connection = state;
     if (state === "lost") {
       this.#dot.className = "dot lost";
+      for (const { set } of [this.#fps, this.#latency]) set("–"); // nobody knows
       this.#say(why ? `reconnecting: ${why}` : "reconnecting …");
     }
   }
 
   status(status) {
     const { source } = status;
-    const isSilent = source.state === "live" && source.fps === 0;
-    this.#dot.className = `dot ${isSilent ? "" : source.state}`;
+    const why = silence(source);
+    this.#dot.className = `dot ${why ? "" : source.state}`;
     this.#fps.set(source.state === "ended" ? "ended" : rate(source.fps));
     this.#latency.set(milliseconds(source.latency_ms), source.latency_ms > 1000 ? "warn" : "");
     this.#gaps.set(count(source.gaps), source.gaps ? "warn" : "");
     const newest = source.newest ?? this.#newest;
-    const isOld = newest && (isSilent || source.state === "ended");
+    const isOld = newest && (why || source.state === "ended");
     this.#seen.set(isOld ? `last seen ${moment(newest.capture_time_unix_ns / 1e6)}` : "", "quiet");
-    if (source.state === "waiting") this.#say("waiting for its first frame");
-    else if (isSilent) this.#say("no frames at present");
+    if (why) this.#say(why);
   }
 
   #say(text) {

@@ -14,7 +14,6 @@ export class Wall {
     element("p", {}, element("code", {}, EMPTY)),
   );
   #tiles = new Map();
-  #filter = "";
   #sight = new IntersectionObserver((seen) => {
     for (const { target, isIntersecting } of seen) this.#see(target, isIntersecting);
   }, { rootMargin: "100px" });
@@ -54,12 +53,16 @@ export class Wall {
       before = tile.node;
     }
     this.#empty.hidden = lines.size > 0;
-    this.filter(this.#filter);
   }
 
+  /** Shows those with this in their names; returns how many. */
   filter(text) {
-    this.#filter = text;
-    for (const [key, tile] of this.#tiles) tile.node.hidden = !key.toLowerCase().includes(text.toLowerCase());
+    let shown = 0;
+    for (const [key, tile] of this.#tiles) {
+      tile.node.hidden = !key.toLowerCase().includes(text.toLowerCase());
+      if (!tile.node.hidden) shown += 1;
+    }
+    return shown;
   }
 
   #remove(key, tile) {

@@ -24,6 +24,12 @@ export function moment(ms) {
   return isToday ? time : `${at.toLocaleDateString()} ${time}`;
 }
 
+/** Why a live source shows nothing new; null if it does. */
+export function silence(source) {
+  if (source.state === "waiting") return "waiting for its first frame";
+  return source.state === "live" && source.fps === 0 ? "no frames at present" : null;
+}
+
 /** Of a frame's capture, milliseconds since the Unix epoch. */
 export function captured(head) {
   return head.capture_time_unix_ns / 1e6;

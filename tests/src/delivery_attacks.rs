@@ -239,6 +239,7 @@ fn join(config: &KafkaConfig, group: &str, topic: &str) -> Feed {
         group: group.to_owned(),
         membership: Membership::Dynamic,
         session_timeout: Duration::from_secs(6),
+        finishing: Duration::from_secs(5),
     };
     let start = StartPolicy::new(Position::Earliest);
     Feed::subscribe(config, &member, &[topic.to_owned()], start, BOUNDS).unwrap()

@@ -182,6 +182,7 @@ fn member_of(servers: &str, input: &str) -> Feed {
         group: name(),
         membership: Membership::Dynamic,
         session_timeout: Duration::from_secs(30),
+        finishing: Duration::from_secs(5),
     };
     let bounds = LaneBounds {
         lane_records: 1,

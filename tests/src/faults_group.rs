@@ -99,6 +99,7 @@ fn visit(servers: &str, input: &str, stay: Duration) {
         group: format!("framelane.{}", output_of(input)),
         membership: Membership::Dynamic,
         session_timeout: Duration::from_secs(6),
+        finishing: Duration::from_secs(5),
     };
     let bounds = LaneBounds {
         lane_records: 1,

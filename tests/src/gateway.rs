@@ -355,6 +355,9 @@ fn sources_are_found_with_how_they_are() {
             gateway.source(&several, source)
         });
     }
+    let mut mistyped = gateway.socket(&format!("/ws/{live}/nobody"));
+    assert_eq!(mistyped.told("status")["source"]["state"], "waiting");
+    assert!(gateway.source(&live, "nobody").is_none(), "it may never be");
     let line = wait_for("the rate", || {
         viewer.next().expect("live");
         let line = gateway.source(&live, &live)?;

@@ -232,6 +232,11 @@ fn the_wall_is_used_by_keyboard_on_any_screen_dark_and_light() {
         "one tile",
         "[...document.querySelectorAll('.tile')].filter(tile => !tile.hidden).length === 1",
     );
+    let count = "document.getElementById('count').textContent";
+    browser.wait(
+        "its number",
+        &format!("/^1 of \\d+ sources$/.test({count})"),
+    );
     typed("test-");
     for topic in [&first, &second] {
         browser.value(&format!(
@@ -262,6 +267,11 @@ fn the_wall_is_used_by_keyboard_on_any_screen_dark_and_light() {
     browser.press("ArrowLeft");
     browser.press("Enter");
     browser.wait("the large view", "document.querySelector('.large')");
+    browser.value("document.querySelector('.timeline input').focus()");
+    browser.press("o");
+    let boxes = "[...document.querySelectorAll('.large button')].find(button => button.textContent === 'Boxes')";
+    let hidden = format!("{boxes}.getAttribute('aria-pressed') === 'false'");
+    browser.wait("keys to work beside the time line", &hidden);
     browser.press("Escape");
     browser.wait("the wall", "document.querySelector('.wall')");
 }
@@ -288,8 +298,12 @@ fn a_killed_broker_and_a_killed_gateway_are_got_over_without_a_hand() {
     );
 
     killed.kill9();
+    let note = "document.querySelector('.large .note')";
+    let silence = format!("!{note}.hidden && {note}.textContent === 'no frames at present'");
+    browser.wait("the silence to be said", &silence);
     let _broker = broker();
     wait_for_frames(&browser, ".large", 30);
+    browser.wait("no word of it any more", &format!("{note}.hidden"));
     let after = (
         kept(&browser, ".large", "epoch"),
         kept(&browser, ".large", "sequence"),

@@ -252,9 +252,16 @@ fn the_page_shows_what_is_registered_and_who_runs_it() {
         "127.0.0.1:50051",
         "gateway",
         "nobody runs it",
+        "not called",
     ] {
         browser.wait(text, &format!("document.body.innerText.includes({text:?})"));
     }
+    let args = ["--managed", "--registry", &topic];
+    let _broker = crate::harness::Process::start("broker", shared(), &args);
+    browser.wait(
+        "why a stage waits",
+        "document.body.innerText.includes('waiting: stage lobby/people: ')",
+    );
     browser.screenshot("registry");
     let wide: Value = browser.value("document.documentElement.scrollWidth - innerWidth");
     assert_eq!(wide, 0);

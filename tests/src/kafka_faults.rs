@@ -128,6 +128,7 @@ fn a_batch_of_an_older_generation_is_refused_and_never_seen() {
         group: input.clone(),
         membership: Membership::Dynamic,
         session_timeout: Duration::from_secs(6),
+        finishing: Duration::from_secs(5),
     };
     let join = || {
         let start = StartPolicy::new(Position::Earliest);

@@ -9,6 +9,7 @@
 
 use super::plan::{Essence, Ready, Wanted};
 use super::processors::{CalledProcessor, ProcessorSettings, Processors};
+use crate::args::StageConfig;
 use crate::engine::Halted;
 use crate::report::StageReport;
 use crate::run::{Fence, StageContext, Superseded, run_stage};
@@ -168,6 +169,9 @@ impl Unit {
         self.next_processor = Some(Arc::clone(&called));
         let is_up = called.is_up();
         tokio::pin!(is_up);
+        let made = make_topics(Arc::clone(&ready.config));
+        tokio::pin!(made);
+        let mut are_made = false;
         let mut looks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
@@ -178,6 +182,7 @@ impl Unit {
                     return false;
                 }
                 () = &mut is_up => return true,
+                () = &mut made, if !are_made => are_made = true,
                 _ = looks.tick() => {
                     self.say(|report| report.stage.replicas = called.balancer.replicas());
                 }
@@ -388,6 +393,19 @@ impl Unit {
                 },
             };
         });
+    }
+}
+
+/// Makes the topics of a stage that is not begun yet: others wait for them. It may have to wait for its own inputs.
+async fn make_topics(config: Arc<StageConfig>) {
+    loop {
+        let config = Arc::clone(&config);
+        let making = tokio::task::spawn_blocking(move || crate::topics::prepare(&config));
+        let Ok(Err(fault)) = making.await else {
+            return;
+        };
+        tracing::debug!(%fault, "the topics of a stage are not made yet");
+        tokio::time::sleep(LOOK).await;
     }
 }
 

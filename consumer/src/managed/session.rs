@@ -91,7 +91,13 @@ impl<'a> Session<'a> {
             }
         };
         stop.cancel();
-        flow.await.context("showing")??;
+        match (flow.await.context("showing")?, &end) {
+            // What it had not committed is read again.
+            (Err(why), SessionEnd::Redeclared(_)) => {
+                tracing::error!("what was declared before did not end well: {why:#}");
+            }
+            (ended, _) => ended?,
+        }
         Ok(end)
     }
 

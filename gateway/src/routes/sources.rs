@@ -48,8 +48,9 @@ pub struct Detail {
 /// `/sources`
 pub async fn all(State(app): State<Arc<App>>, Extension(pass): Extension<Pass>) -> Json<List> {
     let (mut places, problem) = app.sources.places.list().await;
-    for hub in app.sources.live.hubs() {
-        // Watched before it has published anything.
+    // Seen before it was found. What has no record yet may be a mistyped address: a wall that showed it would keep it.
+    let live = app.sources.live.hubs();
+    for hub in live.iter().filter(|hub| hub.summary().newest.is_some()) {
         places.entry(hub.address.clone()).or_default();
     }
     let registered = app.sources.registered.as_ref();

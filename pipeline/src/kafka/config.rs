@@ -1,7 +1,7 @@
 //! Where Kafka is and how every client of ours is set up. Each number has its reason here.
 
-use super::KafkaFault;
 use super::security::{Security, SecurityArgs};
+use super::{GroupMember, KafkaFault, Membership};
 use processor_proto::MAX_RECORD_BYTES;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -121,12 +121,16 @@ impl KafkaConfig {
     /// A member of a consumer group.
     ///
     /// Classic protocol with cooperative-sticky assignment: partitions that stay are not disturbed by a rebalance.
-    pub(super) fn group_consumer(
-        &self,
-        group: &str,
-        instance: Option<&str>,
-        session_timeout: Duration,
-    ) -> ClientConfig {
+    pub(super) fn group_consumer(&self, member: &GroupMember) -> ClientConfig {
+        let GroupMember {
+            group,
+            membership,
+            session_timeout,
+            finishing,
+        } = member;
+        // So long a rebalance waits for a member that is silent. Kafka's own default is five minutes: after a node that was
+        // killed had come back, a group waited so long for a member that was no more (docs/faults.md, "Which Kafka").
+        let rebalance = (*finishing + Duration::from_secs(60)).max(*session_timeout);
         let mut config = self.consumer();
         config
             .set("group.id", group)
@@ -139,9 +143,9 @@ impl KafkaConfig {
                 "heartbeat.interval.ms",
                 (session_timeout.as_millis() / 4).to_string(),
             )
-            .set("max.poll.interval.ms", "300000");
-        if let Some(instance) = instance {
-            config.set("group.instance.id", instance);
+            .set("max.poll.interval.ms", rebalance.as_millis().to_string());
+        if let Membership::Static(name) = membership {
+            config.set("group.instance.id", name);
         }
         config
     }

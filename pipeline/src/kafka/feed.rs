@@ -109,6 +109,8 @@ pub struct GroupMember {
     pub membership: Membership,
     /// After this much silence the group gives a member's partitions to others.
     pub session_timeout: Duration,
+    /// For finishing what was begun when partitions move. Who takes a minute longer is expelled.
+    pub finishing: Duration,
 }
 
 /// A stream of [`FeedEvent`]s. Dropping it without [`Feed::close`] abandons the partitions.
@@ -150,11 +152,7 @@ impl Feed {
         bounds: LaneBounds,
         memory: &SharedMemory,
     ) -> Result<Self, KafkaFault> {
-        let instance = match &member.membership {
-            Membership::Static(name) => Some(name.as_str()),
-            Membership::Dynamic => None,
-        };
-        let client = config.group_consumer(&member.group, instance, member.session_timeout);
+        let client = config.group_consumer(member);
         let subscription = Subscription::Topics(topics.to_vec());
         Self::open(client, subscription, start, bounds, memory)
     }
@@ -319,14 +317,14 @@ impl FeedControl {
     ) -> Result<(), KafkaFault> {
         let consumer = self.shared.consumer()?;
         // Held until Kafka has answered: meanwhile no partition moves.
-        let committable = self.shared.committable(&consumer, offsets, stamp)?;
+        let committing = self.shared.committable(&consumer, offsets, stamp)?;
         let result = consumer
             .commit(offsets, CommitMode::Sync)
             .map_err(KafkaFault::request_with(
                 &[Access::to_group(self.shared.group.id())],
                 "committing offsets",
             ));
-        drop(committable);
+        drop(committing);
         result
     }
 

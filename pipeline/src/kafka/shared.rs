@@ -34,9 +34,10 @@ pub(super) struct Shared {
     pub doubt: Mutex<Option<String>>,
     /// The topics to read instead, until the feed's thread has taken them up.
     pub redirection: Mutex<Option<Vec<String>>>,
-    /// The lanes that may be committed, by id: from their assignment until they have moved. Held by a commit that is on
-    /// its way.
+    /// The lanes that may be committed, by id: from their assignment until they have moved.
     committable: Mutex<HashMap<TopicPartition, u64>>,
+    /// Held by a commit that is on its way.
+    committing: Mutex<()>,
     pub intakes: Mutex<HashMap<TopicPartition, (Lane, JoinHandle<()>)>>,
     /// Lanes whose position retention has overtaken, with that position.
     pub overtaken: Mutex<Vec<(Lane, i64)>>,
@@ -72,6 +73,7 @@ impl Shared {
             doubt: Mutex::default(),
             redirection: Mutex::default(),
             committable: Mutex::default(),
+            committing: Mutex::default(),
             intakes: Mutex::default(),
             overtaken: Mutex::default(),
             heard: AtomicU64::new(0),
@@ -136,22 +138,24 @@ impl Shared {
         consumer: &BaseConsumer<FeedContext>,
         offsets: &TopicPartitionList,
         stamp: Option<&GroupStamp>,
-    ) -> Result<MutexGuard<'_, HashMap<TopicPartition, u64>>, KafkaFault> {
+    ) -> Result<MutexGuard<'_, ()>, KafkaFault> {
         let refuse = |what: String| KafkaFault::Failed(format!("nothing is committed: {what}"));
         let stamp = stamp.ok_or_else(|| refuse("no member of the group at present".to_owned()))?;
-        let lanes = lock(&self.committable);
+        let committing = lock(&self.committing);
         if !lock(&self.assignee).may_speak(member_id(consumer).as_ref()) {
             return Err(refuse("expelled from the group".to_owned()));
         }
+        let lanes = lock(&self.committable);
         for element in offsets.elements() {
             let tp = TopicPartition::new(element.topic(), element.partition());
             if lanes.get(&tp).is_none_or(|lane| *lane >= stamp.next_lane) {
                 return Err(refuse(format!("{tp} has been another member's since")));
             }
         }
-        Ok(lanes)
+        Ok(committing)
     }
 
+    /// Does not wait for a commit of other lanes, which may wait for what this thread has to do.
     pub(super) fn may_commit(&self, lane: &Lane) {
         lock(&self.committable).insert(lane.tp.clone(), lane.id);
     }
@@ -164,14 +168,15 @@ impl Shared {
         lanes: impl Iterator<Item = &'a Lane>,
         mut wait: impl FnMut(),
     ) {
-        let mut committable = loop {
-            match self.committable.try_lock() {
-                Ok(committable) => break committable,
+        let _committing = loop {
+            match self.committing.try_lock() {
+                Ok(committing) => break committing,
                 Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) if self.is_closing() => return,
                 Err(TryLockError::WouldBlock) => wait(),
             }
         };
+        let mut committable = lock(&self.committable);
         for lane in lanes {
             committable.remove(&lane.tp);
         }

@@ -51,6 +51,8 @@ struct Managed {
     reporter: Reporter,
     sources: Sources,
     place: Place,
+    /// That another producer has the host's turn.
+    has_said_standing_by: bool,
     freeze: Freeze,
     last_lines: Instant,
 }
@@ -79,6 +81,7 @@ pub async fn run(
         sources: Sources::new(kafka, crew.clone()),
         crew,
         place: Place::StandingBy,
+        has_said_standing_by: false,
         freeze: Freeze::default(),
         last_lines: Instant::now(),
     };
@@ -147,15 +150,21 @@ impl Managed {
     }
 
     async fn stand_by(&mut self) {
-        tracing::info!(
-            host = self.crew.host,
-            "another producer of this host is at work; standing by"
-        );
+        self.say_standing_by();
         self.place = Place::StandingBy;
         // What failed is logged; the sources are another's now.
         let why = "another producer of its host takes over";
         drop(self.close_all(why).await);
         self.freeze = Freeze::default(); // the time that took was no freeze
+    }
+
+    fn say_standing_by(&mut self) {
+        let host = &self.crew.host;
+        tracing::info!(
+            host,
+            "another producer of this host is at work; standing by"
+        );
+        self.has_said_standing_by = true;
     }
 
     async fn follow(&mut self) {
@@ -168,6 +177,11 @@ impl Managed {
         match self.place {
             Place::AtWork if is_turn_known => self.sources.follow(&view, now),
             Place::InDoubt if self.crew.is_another_at_work(&view) => self.stand_by().await,
+            Place::StandingBy
+                if !self.has_said_standing_by && self.crew.is_another_at_work(&view) =>
+            {
+                self.say_standing_by();
+            }
             Place::AtWork | Place::InDoubt | Place::StandingBy => {}
         }
     }

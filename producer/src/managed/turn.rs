@@ -1,6 +1,7 @@
 //! Which producer of a host is at work: Kafka gives the one partition of the registry's topic to one member of a
 //! consumer group, and all that counts is who has it. Its records are read by others.
 
+use super::sources::STOP_GRACE;
 use pipeline::kafka::{
     Feed, FeedEvent, GroupMember, KafkaConfig, KafkaFault, LaneBounds, Membership, Position,
     StartPolicy,
@@ -44,6 +45,7 @@ impl Turn {
             group: format!("{registry}/host.{host}"),
             membership: Membership::Dynamic,
             session_timeout: SESSION_TIMEOUT,
+            finishing: STOP_GRACE,
         };
         let joining = tokio::task::spawn_blocking(move || {
             let start = StartPolicy::new(Position::Latest);
