@@ -37,6 +37,8 @@ export class Large {
   #isLive = true;
   #isDragged = false;
   #last = null;
+  /** Why nothing new is shown, as was said last. */
+  #why = null;
   #onKey = (event) => this.#key(event);
 
   constructor(address) {
@@ -251,10 +253,10 @@ export class Large {
     this.node.dataset.mode = status.paused ? "paused" : status.mode;
     const why = silence(source);
     this.#dot.className = `dot ${why ? "" : source.state}`;
-    if (why && this.#isLive && !this.#isPaused) {
-      this.#figures["to here"].set("–");
-      this.#say(why);
-    }
+    const told = this.#isLive && !this.#isPaused ? why : null;
+    if (told) this.#figures["to here"].set("–");
+    if (told || this.#why) this.#say(told);
+    this.#why = told;
     this.#live.setAttribute("aria-pressed", String(this.#isLive));
     this.#play.textContent = status.paused ? "▶ Play" : "❚❚ Pause";
     this.#speed.disabled = this.#isLive;

@@ -59,30 +59,31 @@ export class Registry {
     const called = live.flatMap((one) => one.processors);
     const assigned = new Map(assignments.map((one) => [one.name, one.spec.sources.join(", ")]));
     this.#tables.replaceChildren(
-      table("Sources", ["name", "where from", "opened", "state", "frames"], sources.map((one) => [
+      // The state comes early: a phone shows the first columns.
+      table("Sources", ["name", "state", "frames", "where from", "opened"], sources.map((one) => [
         link(one.spec.topic ?? one.name, one.spec.options?.["source-id"] ?? one.name, one.name),
+        ...stateOf(running.get(one.name)),
         `${input(one.spec)} on ${one.spec.host}`,
         one.spec.open ?? "always",
-        ...stateOf(running.get(one.name)),
       ])),
-      table("Stages", ["pipeline", "stage", "from", "to", "processor", "state", "frames"], flows.map((flow) => [
-        flow.pipeline,
-        `${flow.stage} (version ${flow.version})`,
+      table("Stages", ["stage", "state", "frames", "from", "to", "processor", "version"], flows.map((flow) => [
+        `${flow.pipeline}/${flow.stage}`,
+        ...stateOf(running.get(flow.output)),
         flow.inputs.join(", "),
         flow.output,
         flow.processor ?? "joins results",
-        ...stateOf(running.get(flow.output)),
+        flow.version,
       ])),
-      table("Processors", ["name", "addresses", "state"], processors.map((one) => [
+      table("Processors", ["name", "state", "addresses"], processors.map((one) => [
         one.name,
-        one.spec.addresses.join(", "),
         processorState(one.spec.addresses, called),
+        one.spec.addresses.join(", "),
       ])),
-      table("Consumers", ["name", "watches", "sinks", "state"], consumers.map((one) => [
+      table("Consumers", ["name", "state", "watches", "sinks"], consumers.map((one) => [
         one.name,
+        consumerState(one.name, instances),
         assigned.get(one.name) ?? "nothing is assigned",
         (one.spec.sinks ?? []).join(", "),
-        consumerState(one.name, instances),
       ])),
       table("Processes", ["what", "state", "reads", "lag", "in flight", "p99", "seen"], instances.map((one) => [
         `${one.service} ${one.name}`.trim() + ` on ${one.host}`,

@@ -18,6 +18,8 @@ export class Tile {
   #picture;
   #stream = null;
   #newest;
+  /** Why nothing new is shown, as was said last. */
+  #why = null;
 
   constructor(address) {
     this.address = address;
@@ -95,7 +97,8 @@ export class Tile {
     const newest = source.newest ?? this.#newest;
     const isOld = newest && (why || source.state === "ended");
     this.#seen.set(isOld ? `last seen ${moment(newest.capture_time_unix_ns / 1e6)}` : "", "quiet");
-    if (why) this.#say(why);
+    if (why || this.#why) this.#say(why);
+    this.#why = why;
   }
 
   #say(text) {
