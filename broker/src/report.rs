@@ -21,6 +21,8 @@ pub struct StageReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaReport {
     pub address: Arc<str>,
+    /// HOST:PORT as it was declared.
+    pub declared: Arc<str>,
     pub is_up: bool,
     pub in_flight: usize,
 }

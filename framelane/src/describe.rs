@@ -206,7 +206,7 @@ fn processor(view: &View, name: &Name, text: &mut String) -> std::fmt::Result {
     };
     for seen in view.live() {
         let called = seen.instance.processors.iter();
-        for one in called.filter(|one| state::is_called_at(&processor.spec, &one.address)) {
+        for one in called.filter(|one| state::is_called_at(&processor.spec, &one.declared)) {
             let (title, address) = (seen.instance.title(), &one.address);
             writeln!(
                 text,

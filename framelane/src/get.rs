@@ -152,7 +152,7 @@ fn row(view: &View, object: &Versioned<Spec>, table: &mut Table) {
             let addresses: Vec<&str> = spec.addresses.iter().map(|one| one.as_str()).collect();
             let calls = |one: &&registry::Seen| {
                 let mut called = one.instance.processors.iter();
-                called.any(|called| state::is_called_at(spec, &called.address))
+                called.any(|called| state::is_called_at(spec, &called.declared))
             };
             let callers = view.live().filter(calls).count();
             table.row([

@@ -125,11 +125,11 @@ pub fn of_stage(view: &View, place: &str) -> String {
 /// What those who call it find: `ready`, `1 of 2 ready`, or `not called`.
 pub fn of_processor(view: &View, processor: &Processor) -> String {
     let called = || view.live().flat_map(|seen| &seen.instance.processors);
-    if !called().any(|one| is_called_at(processor, &one.address)) {
+    if !called().any(|one| is_called_at(processor, &one.declared)) {
         return "not called".to_owned();
     }
     let is_ready = |place: &str| {
-        called().any(|one| one.address == place && one.state == CalledProcessor::READY)
+        called().any(|one| one.declared == place && one.state == CalledProcessor::READY)
     };
     let addresses = &processor.addresses;
     let ready = addresses.iter().filter(|one| is_ready(one.place())).count();

@@ -240,6 +240,7 @@ export class Large {
   connection(state, why) {
     this.node.dataset.connection = state;
     if (state === "lost") {
+      this.#why = null;
       this.#dot.className = "dot lost";
       for (const name of ["rate", "latency", "to here"]) this.#figures[name].set("–"); // nobody knows
       this.#say(why ? `reconnecting: ${why}` : "reconnecting …");
@@ -255,8 +256,7 @@ export class Large {
     this.#dot.className = `dot ${why ? "" : source.state}`;
     const told = this.#isLive && !this.#isPaused ? why : null;
     if (told) this.#figures["to here"].set("–");
-    if (told || this.#why) this.#say(told);
-    this.#why = told;
+    this.#quiet(told);
     this.#live.setAttribute("aria-pressed", String(this.#isLive));
     this.#play.textContent = status.paused ? "▶ Play" : "❚❚ Pause";
     this.#speed.disabled = this.#isLive;
@@ -267,6 +267,13 @@ export class Large {
     gaps.set(count(source.gaps), source.gaps ? "warn" : "");
     skipped.set(count(status.skipped), status.skipped ? "warn" : "");
     viewers.set(count(status.viewers));
+  }
+
+  /** Says why nothing new is shown, or takes that back; leaves what was said otherwise. */
+  #quiet(why) {
+    const isShown = !this.#note.hidden && this.#note.textContent === this.#why;
+    if (why ? why !== this.#why : isShown) this.#say(why);
+    this.#why = why;
   }
 
   #say(text) {

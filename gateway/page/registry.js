@@ -52,8 +52,7 @@ export class Registry {
     for (const one of instances) {
       for (const source of one.sources) {
         const says = one.liveness === "live" ? source : { ...source, state: "lost", text: "", fps: 0 };
-        const known = running.get(source.name);
-        if (!known || weight(says) > weight(known)) running.set(source.name, says);
+        running.set(source.name, together(running.get(source.name), says));
       }
     }
     const called = live.flatMap((one) => one.processors);
@@ -116,9 +115,13 @@ function input(spec) {
   return "–";
 }
 
-/** Of several that speak of one thing, whoever works on it counts most, and whoever is lost least. */
-function weight(source) {
-  return { live: 2, lost: 0 }[source.state] ?? 1;
+/** Several brokers share a stage: whoever works on it counts most, then whoever fails; frames are those of all that live. */
+function together(known, more) {
+  if (!known) return more;
+  const weight = ({ state }) => ({ live: 3, failed: 2, lost: 0 })[state] ?? 1;
+  const [first, second] = weight(more) > weight(known) ? [more, known] : [known, more];
+  const alive = second.state !== "lost";
+  return { ...first, frames: first.frames + (alive ? second.frames : 0), fps: first.fps + (alive ? second.fps : 0) };
 }
 
 /** How a source or a stage's output is, and how many frames it has. */
@@ -131,7 +134,7 @@ function stateOf(source) {
 
 /** What those who call it find. */
 function processorState(addresses, called) {
-  const at = (address) => called.filter((one) => one.address === address.replace(/^https?:\/\//, "").replace(/\/$/, ""));
+  const at = (address) => called.filter((one) => one.declared === address.replace(/^https?:\/\//, "").replace(/\/$/, ""));
   if (!addresses.some((address) => at(address).length)) return element("span", { className: "quiet" }, "not called");
   const ready = addresses.filter((address) => at(address).some((one) => one.state === "ready")).length;
   const isAll = ready === addresses.length;

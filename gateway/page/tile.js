@@ -81,6 +81,7 @@ export class Tile {
   connection(state, why) {
     this.node.dataset.connection = state;
     if (state === "lost") {
+      this.#why = null;
       this.#dot.className = "dot lost";
       for (const { set } of [this.#fps, this.#latency]) set("–"); // nobody knows
       this.#say(why ? `reconnecting: ${why}` : "reconnecting …");
@@ -97,7 +98,13 @@ export class Tile {
     const newest = source.newest ?? this.#newest;
     const isOld = newest && (why || source.state === "ended");
     this.#seen.set(isOld ? `last seen ${moment(newest.capture_time_unix_ns / 1e6)}` : "", "quiet");
-    if (why || this.#why) this.#say(why);
+    this.#quiet(why);
+  }
+
+  /** Says why nothing new is shown, or takes that back; leaves what was said otherwise. */
+  #quiet(why) {
+    const isShown = !this.#note.hidden && this.#note.textContent === this.#why;
+    if (why ? why !== this.#why : isShown) this.#say(why);
     this.#why = why;
   }
 

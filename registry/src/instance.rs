@@ -279,6 +279,8 @@ pub struct Lane {
 #[serde(rename_all = "kebab-case")]
 pub struct CalledProcessor {
     pub address: String,
+    /// HOST:PORT as it was declared: a name may stand for several addresses.
+    pub declared: String,
     /// [`CalledProcessor::READY`], or what keeps it from being that.
     pub state: String,
     pub in_flight: u32,

@@ -98,7 +98,7 @@ fn a_tracking_consumer_that_has_lost_all_nodes_tracks_on() {
     publish(network.direct, &input, "a", 200..400);
     tracked.wait_for(400);
     // Its group has forgotten it meanwhile, so it had to find its tracks again.
-    assert_eq!(consumer.log().matches("tracking goes on").count(), 1);
+    assert!(consumer.log().contains("tracking goes on"));
     drop(tracked);
     assert!(consumer.stop().success());
     assert_complete(&read_committed(network.direct, &output), &["a"], 400);

@@ -234,7 +234,7 @@ fn the_page_shows_what_is_registered_and_who_runs_it() {
     let (topic, cam, made) = (name(), name(), name());
     let gateway = Gateway::start(shared(), &["--registry", &topic]);
     let yaml = format!(
-        "{}---\nkind: Processor\nname: people\nspec: {{addresses: ['http://127.0.0.1:50051']}}\n---\nkind: Pipeline\nname: \
+        "{}---\nkind: Processor\nname: people\nspec: {{addresses: ['http://localhost:9']}}\n---\nkind: Pipeline\nname: \
          lobby\nspec: {{stages: [{{name: people, from: [{cam}], processor: people, to: {made}}}]}}\n",
         source(&cam)
     );
@@ -249,7 +249,7 @@ fn the_page_shows_what_is_registered_and_who_runs_it() {
     for text in [
         cam.as_str(),
         made.as_str(),
-        "127.0.0.1:50051",
+        "localhost:9",
         "gateway",
         "nobody runs it",
         "not called",
@@ -261,6 +261,10 @@ fn the_page_shows_what_is_registered_and_who_runs_it() {
     browser.wait(
         "why a stage waits",
         "document.body.innerText.includes('waiting: stage lobby/people: ')",
+    );
+    browser.wait(
+        "that nobody listens there, by the name that was declared",
+        "document.body.innerText.includes('0 of 1 ready')",
     );
     browser.screenshot("registry");
     let wide: Value = browser.value("document.documentElement.scrollWidth - innerWidth");

@@ -231,11 +231,7 @@ fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
         assert_results(&follower.seen, &["old"]);
         let new = again("new", &new_url);
         lab.wait_until_applied("rolling");
-        let is_new = |one: &Seen| processors(one) == ["new"];
-        while !follower.seen.last().is_some_and(is_new) {
-            let more = follower.seen.len() + 1;
-            follower.wait_for(more);
-        }
+        wait_for_the_new(&mut follower);
         grow(&mut follower);
         new
     });
@@ -245,6 +241,19 @@ fn a_new_version_takes_over_where_the_old_one_stops_and_not_before_it_is_up() {
         assert!(broker.stop().success());
     }
     assert_went_over_once(&out, &sources, count);
+}
+
+/// Waits until the new version has come to both partitions.
+fn wait_for_the_new(follower: &mut Follower) {
+    let mut partitions = BTreeSet::new();
+    let mut looked = 0;
+    while partitions.len() < 2 {
+        follower.wait_for(looked + 1);
+        let more = follower.seen[looked..].iter();
+        let new = more.filter(|one| processors(one) == ["new"]);
+        partitions.extend(new.map(|one| one.record.lane.partition));
+        looked = follower.seen.len();
+    }
 }
 
 /// Everything is there once and in order, and each partition went from the old version to the new one.
@@ -302,10 +311,7 @@ fn a_version_that_does_not_come_up_stops_nothing_whoever_is_killed_meanwhile() {
         }
         assert_results(&follower.seen, &["old"]);
         let new = self::again("new", &new_url);
-        let is_new = |one: &Seen| processors(one) == ["new"];
-        while !follower.seen.last().is_some_and(is_new) {
-            follower.wait_for(follower.seen.len() + 1);
-        }
+        wait_for_the_new(&mut follower);
         grow(&mut follower);
         (again, second, new)
     });

@@ -210,6 +210,7 @@ impl Balancer {
         let state = self.state();
         let replicas = state.replicas.values().map(|replica| ReplicaReport {
             address: Arc::clone(&replica.address),
+            declared: Arc::clone(&replica.declared),
             is_up: replica.is_up,
             in_flight: replica.in_flight,
         });

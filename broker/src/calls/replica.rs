@@ -23,6 +23,8 @@ pub type ReplicaId = u64;
 #[derive(Debug)]
 pub struct Replica {
     pub address: Arc<str>,
+    /// HOST:PORT as it was declared: a name may stand for several addresses.
+    pub declared: Arc<str>,
     pub client: ProcessorClient<Channel>,
     pub name: Arc<str>,
     pub needs_pixels: bool,
@@ -42,8 +44,10 @@ pub struct Replica {
 impl Replica {
     pub fn new(channel: Channel, address: SocketAddr, limit: Option<usize>) -> Self {
         let most = limit.unwrap_or(DEFAULT_LIMIT);
+        let address: Arc<str> = address.to_string().into();
         Self {
-            address: address.to_string().into(),
+            declared: Arc::clone(&address),
+            address,
             client: ProcessorClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),

@@ -68,7 +68,11 @@ pub async fn watch(
             }
             match target.connect(address) {
                 Ok(channel) => {
-                    let id = balancer.add(Replica::new(channel.clone(), address, limit));
+                    let mut replica = Replica::new(channel.clone(), address, limit);
+                    if let Some(declared) = target.uri.authority() {
+                        replica.declared = declared.as_str().into();
+                    }
+                    let id = balancer.add(replica);
                     let stop = shutdown.child_token();
                     watched.insert(address, (id, stop.clone()));
                     checks.spawn(check(

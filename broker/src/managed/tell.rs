@@ -95,9 +95,12 @@ fn lane(place: &str, report: &LaneReport) -> Lane {
 /// Each address once: stages share them.
 fn processors(units: &[Told<'_>]) -> Vec<CalledProcessor> {
     let replicas = units.iter().flat_map(|(_, unit)| &unit.stage.replicas);
-    let by_address: BTreeMap<_, _> = replicas.map(|one| (&one.address, one)).collect();
+    let by_address: BTreeMap<_, _> = replicas
+        .map(|one| ((&one.declared, &one.address), one))
+        .collect();
     let called = by_address.into_values().map(|replica| CalledProcessor {
         address: replica.address.to_string(),
+        declared: replica.declared.to_string(),
         state: if replica.is_up {
             CalledProcessor::READY
         } else {

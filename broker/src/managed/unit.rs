@@ -122,6 +122,7 @@ impl Unit {
     pub async fn keep(mut self) {
         while !self.stop.is_cancelled() {
             let wanted = self.wanted.borrow_and_update().clone();
+            let mut is_rolling = false;
             let refused = match wanted.work {
                 Ok(ready) => {
                     match &self.last {
@@ -134,7 +135,10 @@ impl Unit {
                         Some((last, _)) if last.essence == ready.essence => {
                             self.last = Some((ready, wanted.revision));
                         }
-                        Some(_) => self.wanted.mark_changed(), // it is rolled over to
+                        Some(_) => {
+                            is_rolling = true;
+                            self.wanted.mark_changed(); // it is rolled over to
+                        }
                     }
                     None
                 }
@@ -147,6 +151,9 @@ impl Unit {
                 continue;
             };
             let running = self.begin(&wanted.place, last, revision);
+            if !is_rolling {
+                self.next_processor = None; // the stage has it now
+            }
             if let Some(why) = refused {
                 self.refuse(&wanted.place, why);
             }
@@ -211,7 +218,6 @@ impl Unit {
         self.tell(State::Starting, revision);
         let processor = ready.processor.as_ref();
         let processor = processor.map(|settings| self.env.processors.call(settings));
-        self.next_processor = None; // the stage has it now
         let (sender, reports) = watch::channel(StageReport::default());
         let fence = Fence::default();
         fence.advance(revision);

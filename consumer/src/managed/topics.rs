@@ -75,6 +75,9 @@ fn ask(admin: Admin, missing: Vec<String>) -> Answers {
             Err(fault) => {
                 has_answered = false;
                 tracing::warn!(topic, %fault, "it is not known whether it exists; asking again");
+                if !fault.is_denied() {
+                    break; // it may be the client, which would be as silent about the others
+                }
             }
         }
     }

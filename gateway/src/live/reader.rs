@@ -94,6 +94,8 @@ impl Reader {
             tracing::warn!(%fault, lane = %self.lane, "reading was interrupted; trying again");
             if std::mem::take(&mut self.records) > 0 {
                 pause = FIRST_PAUSE;
+            } else if matches!(fault, KafkaFault::Read { .. }) {
+                self.next = None; // what comes next cannot be read; it may be given up
             }
             let paused = tokio::time::sleep(pause);
             if self.closing.run_until_cancelled(paused).await.is_none() {

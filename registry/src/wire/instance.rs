@@ -135,6 +135,7 @@ fn lane_from_wire(message: proto::Lane) -> Lane {
 fn processor_to_wire(processor: &CalledProcessor) -> proto::CalledProcessor {
     proto::CalledProcessor {
         address: processor.address.clone(),
+        declared: processor.declared.clone(),
         state: processor.state.clone(),
         in_flight: processor.in_flight,
     }
@@ -142,6 +143,11 @@ fn processor_to_wire(processor: &CalledProcessor) -> proto::CalledProcessor {
 
 fn processor_from_wire(message: proto::CalledProcessor) -> CalledProcessor {
     CalledProcessor {
+        // A broker of an earlier build does not say it.
+        declared: match message.declared.is_empty() {
+            true => message.address.clone(),
+            false => message.declared,
+        },
         address: message.address,
         state: message.state,
         in_flight: message.in_flight,
@@ -178,6 +184,7 @@ mod tests {
         });
         instance.processors.push(CalledProcessor {
             address: "http://a:1".into(),
+            declared: "b:1".into(),
             state: "ready".into(),
             in_flight: 2,
         });
