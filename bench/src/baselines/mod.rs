@@ -31,7 +31,7 @@ pub enum Baseline {
     Look(look::Args),
     /// Be many viewers of a web edge; prints how old their frames were as JSON (no baseline: the load of some)
     Viewers(crate::viewers::Args),
-    /// Write pictures to many connections and throw them away; prints how many as JSON (what no server can exceed)
+    /// Write pictures to many connections and throw them away; prints how many as JSON (the sockets alone, without a server)
     Sockets(crate::viewers::sockets::Args),
 }
 

@@ -1,5 +1,5 @@
-//! What this machine's sockets carry: pictures written to many connections as fast as they take them, and thrown away.
-//! No server can give its viewers more by writing.
+//! What this machine's sockets carry without a server: one thread writes pictures to many connections as fast as they take
+//! them, another throws them away.
 
 use super::connection::{discard, nowhere};
 use crate::load::picture;

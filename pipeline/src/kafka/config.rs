@@ -128,8 +128,8 @@ impl KafkaConfig {
             session_timeout,
             finishing,
         } = member;
-        // So long a rebalance waits for a member that is silent. Kafka's own default is five minutes: after a node that was
-        // killed had come back, a group waited so long for a member that was no more (docs/faults.md, "Which Kafka").
+        // So long a rebalance waits for a member that is silent. With the client's default of five minutes a group once stood
+        // still for as long, after a node that was killed had come back (docs/faults.md, "Which Kafka").
         let rebalance = (*finishing + Duration::from_secs(60)).max(*session_timeout);
         let mut config = self.consumer();
         config
